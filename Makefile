@@ -1,0 +1,44 @@
+# The two commands of the README are `make demo` and `make test`; the rest are their parts.
+PY := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help setup demo test check unit test-slow lint types house browser assets docs lock clean
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/:.*## ?/\t/' | expand -t 14
+
+setup: .venv/.ready  ## make .venv with the locked versions
+.venv/.ready: requirements/lock.txt scripts/setup.sh
+	bash scripts/setup.sh
+
+demo: setup      ## run the digits job on this machine, from nothing
+	@$(PY) scripts/demo.py
+
+test: setup check unit  ## everything that CI runs
+
+check: lint types house  ## no test, only the checks
+lint:
+	ruff check .
+	ruff format --check .
+types:
+	mypy
+house:
+	lint-imports
+
+unit: browser
+	$(PY) -m pytest
+
+test-slow: setup browser  ## the minutes-long suites
+	$(PY) -m pytest -m slow
+
+browser:         ## a real Chromium for the page tests
+	@bash scripts/browser.sh
+
+lock:            ## resolve the versions again
+	uv pip compile pyproject.toml requirements/models.in --extra postgres --extra federate --extra llm --extra studio-dev --extra dev \
+	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --system-certs -q -o requirements/lock.txt
+
+docs: setup      ## write the generated pages of docs/reference
+	$(PY) scripts/reference.py
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

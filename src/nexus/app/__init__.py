@@ -1,0 +1,1 @@
+"""Composition root: settings, wiring, server, command line, Python client."""

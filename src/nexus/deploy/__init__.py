@@ -1,0 +1,1 @@
+"""Deploy: models behind endpoints, and chat."""

@@ -1,0 +1,1 @@
+"""Federate: learn together from data that stays where it is."""

@@ -1,0 +1,1 @@
+"""Plumbing that several slices use: records, blobs, HTTP clients, the web kit, clocks."""

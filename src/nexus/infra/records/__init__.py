@@ -1,0 +1,1 @@
+"""Implementations of `kernel.records.Records`: memory, and SQL (SQLite, PostgreSQL)."""

@@ -1,0 +1,71 @@
+"""The command line's kit: where the server is, and how to print for people and for machines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from nexus.infra.http_client import HttpClient
+
+
+@dataclass
+class Shell:
+    """What every command gets as its context object (`@click.pass_obj`)."""
+
+    connect: Callable[[], HttpClient]  # may start the embedded server; raises NexusError
+    json: bool = False
+    _http: HttpClient | None = field(default=None, repr=False)
+
+    @property
+    def http(self) -> HttpClient:
+        """The server, connected on first use."""
+        if self._http is None:
+            self._http = self.connect()
+        return self._http
+
+    @property
+    def is_tty(self) -> bool:
+        """Whether a person looks at standard output."""
+        return sys.stdout.isatty()
+
+    def emit(self, value: Any) -> None:
+        """`value` as one JSON document on standard output."""
+        encoded = msgspec.json.format(msgspec.json.encode(value), indent=2)
+        sys.stdout.write(encoded.decode() + "\n")
+
+    def say(self, text: str = "") -> None:
+        """A line for people on standard output; nothing with --json."""
+        if not self.json:
+            sys.stdout.write(text + "\n")
+
+    def note(self, text: str) -> None:
+        """A line for people beside the result, on standard error."""
+        sys.stderr.write(text + "\n")
+
+    def table(self, head: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "") -> None:
+        """A table for people: rich on a terminal, aligned text otherwise; `empty` is said when there are no rows."""
+        body = [[str(cell) for cell in row] for row in rows]
+        if not body and empty:
+            self.say(empty)
+        elif self.is_tty and not os.environ.get("NO_COLOR"):
+            _rich_table(head, body)
+        else:
+            widths = [max(len(row[i]) for row in [list(head), *body]) for i in range(len(head))]
+            for row in [list(head), *body]:
+                self.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _rich_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*head, box=None, pad_edge=False, header_style="bold")
+    for row in body:
+        table.add_row(*(Text(cell) for cell in row))  # Text: what a job or a user named is never markup
+    Console().print(table)

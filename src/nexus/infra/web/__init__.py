@@ -1,0 +1,1 @@
+"""The web kit: identities, errors and bodies, the same on every route."""

@@ -1,0 +1,94 @@
+"""Versioned records: the one port through which control planes remember.
+
+A control loop loads records, decides (pure), and applies what it decided in one transaction that fails whole if
+any record changed meanwhile. Slices declare their kinds here as data; memory, SQLite and PostgreSQL implement the
+port, under one conformance suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from nexus.kernel.events import Event
+
+Value = str | int | float | bool | None
+Where = Mapping[str, Value | Sequence[Value]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What every stored thing has. `version` is the one last read; 0 means not stored yet."""
+
+    id: str
+    project: str
+    created: float
+    version: int = 0
+
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[R]):
+    """A table: its name, the type of its rows, and the attributes that queries may filter by.
+
+    `unique` names one group of indexed attributes of which no two records may share all values.
+    """
+
+    name: str
+    type: type[R]
+    index: tuple[str, ...] = ()
+    unique: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Remove a record, if it still has this version."""
+
+    kind: Kind[Any]
+    record: Record
+
+
+class Records(Protocol):
+    """Remember records and events."""
+
+    async def get(self, kind: Kind[R], record_id: str) -> R | None:
+        """The record, or None."""
+        ...
+
+    async def find(
+        self,
+        kind: Kind[R],
+        where: Where | None = None,
+        *,
+        limit: int = 1000,
+        newest: bool = False,
+        before: R | None = None,
+    ) -> list[R]:
+        """Records whose indexed attributes equal the given values (a sequence: any of them; `project` too).
+
+        Ordered by (created, id), or backwards with `newest`; `before` continues after that record in this order.
+        """
+        ...
+
+    async def apply(self, *changes: tuple[Kind[Any], Record] | Drop, events: Sequence[Event] = ()) -> None:
+        """Store every change and append every event, or nothing at all.
+
+        A record of version 0 must not exist yet; any other must still have its version. Stored versions are one
+        higher. Raises ConflictError (also when a `unique` group is already taken).
+        """
+        ...
+
+    async def events(
+        self,
+        *,
+        after: int = 0,
+        subject: str | None = None,
+        project: str | None = None,
+        limit: int = 1000,
+        newest: bool = False,
+    ) -> list[Event]:
+        """Events with a `seq` above `after`, oldest first; or the newest first."""
+        ...

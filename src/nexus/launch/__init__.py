@@ -1,0 +1,1 @@
+"""Launch: find a machine for a job, and run the job on it."""

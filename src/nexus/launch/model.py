@@ -1,0 +1,393 @@
+"""What Launch talks about: plans made of roles, runs and tasks with their life cycles, nodes and their capacity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from nexus.kernel.lifecycle import Lifecycle
+from nexus.kernel.records import Kind, Record
+from nexus.kernel.units import Range
+
+# --------------------------------------------------------------------------- what is wanted
+
+
+@dataclass(frozen=True, slots=True)
+class GpuNeed:
+    """Accelerators for one task. No names: any."""
+
+    count: int = 0
+    names: tuple[str, ...] = ()
+    memory_b: Range = Range()
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What one task needs of a node."""
+
+    cpu: Range = Range()
+    memory_b: Range = Range()
+    disk_b: Range = Range()
+    gpu: GpuNeed = GpuNeed()
+    labels: dict[str, str] = field(default_factory=dict)
+    regions: tuple[str, ...] = ()  # globs, any of them
+    spot: str = "auto"  # only | never | auto
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port that a task listens on. `port` 0: the agent picks a free one and says it in `NEXUS_PORT_<NAME>`."""
+
+    name: str
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """When a task that listens is ready: an HTTP GET on `port` at `path` that answers 2xx."""
+
+    path: str = "/"
+    port: str = "http"
+    every_s: float = 0.5
+    timeout_s: float = 120.0
+
+
+class OnExit(StrEnum):
+    """What one task's end means for its run."""
+
+    ALL = "all"  # the run succeeds when every task did; one failure fails the attempt
+    ANY = "any"  # the run ends as soon as this role's task ends (a federated server)
+    RESTART = "restart"  # the task is started again, with backoff (a replica)
+    IGNORE = "ignore"  # the run goes on without it (a federated client)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolePlan:
+    """A kind of process inside a run: how many, with what, doing what, and what its end means.
+
+    `argv` is run as it is; else `script` is written to a file and given to a shell. `setup` (a script too) prepares
+    the environment, which the agent caches by a hash of it and of the files named in `setup_files`.
+    """
+
+    name: str
+    count: int = 1
+    needs: Needs = Needs()
+    argv: tuple[str, ...] = ()
+    script: str = ""
+    setup: str = ""
+    setup_files: tuple[str, ...] = ()
+    image: str | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    ports: tuple[Port, ...] = ()
+    health: Health | None = None
+    gang: bool = False  # every task of all gang roles starts together, or none
+    on_exit: OnExit = OnExit.ALL
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When a failed attempt is tried again: by cause, with exponential backoff between `backoff_s` bounds."""
+
+    max: int = 0
+    on: tuple[str, ...] = ("node_lost", "spot_reclaimed")  # also "exit", "exit:75", "setup", "signal", "timeout"
+    backoff_s: Range = Range(5.0, 300.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """The waist: every product's file is compiled into this, and nobody below knows what the job is about."""
+
+    kind: str
+    roles: tuple[RolePlan, ...]
+    workspace: str | None = None  # sha256 of the packed folder
+    workspace_b: int = 0
+    inputs: dict[str, str] = field(default_factory=dict)  # name -> artifact://run/name | model://name@version
+    outputs: tuple[str, ...] = ()  # paths in the workspace, kept as artifacts at the end
+    secrets: tuple[str, ...] = ()
+    network: str = "any"  # fast | any
+    max_price: float | None = None  # per hour, for the whole run
+    retry: Retry = Retry()
+    timeout_s: float | None = None
+    grace_s: float = 10.0  # between TERM and KILL
+    priority: int = 50
+    after: tuple[str, ...] = ()  # ids of runs that must have succeeded
+
+    def role(self, name: str) -> RolePlan:
+        """The role called `name`. Raises KeyError."""
+        for role in self.roles:
+            if role.name == name:
+                return role
+        raise KeyError(name)
+
+
+# --------------------------------------------------------------------------- runs and tasks
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"  # waits for machines, for other runs, or for its backoff; `reason` says which
+    STARTING = "starting"  # has its leases; not every task runs yet
+    RUNNING = "running"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+RUN_LIFE = Lifecycle(
+    "run",
+    RunState.QUEUED,
+    {
+        RunState.QUEUED: (RunState.STARTING, RunState.FAILED, RunState.STOPPED),
+        RunState.STARTING: (
+            RunState.RUNNING,
+            RunState.STOPPING,
+            RunState.QUEUED,
+            RunState.SUCCEEDED,
+            RunState.FAILED,
+            RunState.STOPPED,
+        ),
+        RunState.RUNNING: (
+            RunState.STOPPING,
+            RunState.QUEUED,
+            RunState.STARTING,
+            RunState.SUCCEEDED,
+            RunState.FAILED,
+            RunState.STOPPED,
+        ),
+        RunState.STOPPING: (RunState.STOPPED, RunState.QUEUED, RunState.FAILED, RunState.SUCCEEDED),
+        RunState.SUCCEEDED: (),
+        RunState.FAILED: (),
+        RunState.STOPPED: (),
+    },
+)
+
+
+class TaskState(StrEnum):
+    """Where a task stands. Everything but LEASED and LOST is what its agent observed."""
+
+    LEASED = "leased"  # a node was chosen; its agent has not spoken of it yet
+    PREPARING = "preparing"  # workspace, environment, inputs
+    READY = "ready"  # prepared, ports chosen; a gang's tasks wait here for each other
+    RUNNING = "running"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    LOST = "lost"  # its lease ran out, or its node forgot it
+
+
+_ENDS = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.STOPPED, TaskState.LOST)
+TASK_LIFE = Lifecycle(
+    "task",
+    TaskState.LEASED,
+    {
+        TaskState.LEASED: (TaskState.PREPARING, TaskState.READY, TaskState.RUNNING, TaskState.STOPPING, *_ENDS),
+        TaskState.PREPARING: (TaskState.READY, TaskState.RUNNING, TaskState.STOPPING, *_ENDS),
+        TaskState.READY: (TaskState.RUNNING, TaskState.STOPPING, *_ENDS),
+        TaskState.RUNNING: (TaskState.STOPPING, *_ENDS),
+        TaskState.STOPPING: _ENDS,
+        **dict.fromkeys(_ENDS, ()),
+    },
+)
+
+
+class Cause(StrEnum):
+    """Why a task or run ended; retry policies name these."""
+
+    DONE = "done"
+    EXIT = "exit"  # a non-zero exit code
+    SIGNAL = "signal"
+    SETUP = "setup"  # the environment, workspace or inputs could not be prepared
+    TIMEOUT = "timeout"
+    STOPPED = "stopped"  # somebody asked
+    NODE_LOST = "node_lost"
+    SPOT = "spot_reclaimed"
+    HEALTH = "health"  # never became ready
+    PEER = "peer"  # another task of the gang ended
+    MEMORY = "memory"  # killed for using too much
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run(Record):
+    """One execution of a job."""
+
+    name: str
+    kind: str
+    plan: RunPlan
+    state: RunState = RunState.QUEUED
+    reason: str = ""  # why it waits, or why it ended, in words
+    cause: Cause | None = None
+    attempt: int = 0
+    scale: dict[str, int] = field(default_factory=dict)  # role -> wanted count, where it differs from the plan
+    wanted: str = "run"  # run | stop
+    rejections: tuple[str, ...] = ()  # why no machine fits, while it waits for one
+    not_before: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    exit_code: int | None = None
+    cost: float = 0.0
+    user: str = ""
+    job: str = ""  # the job file as the user wrote it
+    tags: dict[str, str] = field(default_factory=dict)  # e.g. endpoint=..., template=...
+    key: str = ""  # the caller's idempotency key
+
+    def count(self, role: RolePlan) -> int:
+        """How many tasks of `role` are wanted now."""
+        return self.scale.get(role.name, role.count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(Record):
+    """One process of a role on one node; one record per attempt. `epoch` fences: it only ever grows on a node."""
+
+    run: str
+    role: str
+    index: int
+    attempt: int
+    node: str
+    epoch: int
+    state: TaskState = TaskState.LEASED
+    detail: str = ""  # what it does now ("installing 12 packages"), or why it ended
+    cause: Cause | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    wanted: str = "run"  # run | stop
+    go: bool = True  # False: a gang's task, which waits in READY until all are
+    gpus: tuple[int, ...] = ()  # which of the node's accelerators it holds
+    cpu: float = 0.0  # what it holds of the node
+    memory_b: int = 0
+    address: str = ""
+    ports: dict[str, int] = field(default_factory=dict)  # name -> port, once READY
+    healthy: bool = False
+    lease_until: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    price: float = 0.0  # per hour, of what it holds
+
+
+# --------------------------------------------------------------------------- nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One accelerator."""
+
+    name: str
+    memory_b: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a node has."""
+
+    cpu: float = 0.0
+    memory_b: int = 0
+    disk_b: int = 0
+    gpus: tuple[Gpu, ...] = ()
+
+
+class NodeState(StrEnum):
+    """Where a node stands."""
+
+    ONLINE = "online"
+    DRAINING = "draining"  # keeps its tasks, gets no new ones
+    UNREACHABLE = "unreachable"  # silent; its leases still hold
+    GONE = "gone"  # its leases ran out, or somebody removed it
+
+
+NODE_LIFE = Lifecycle(
+    "node",
+    NodeState.ONLINE,
+    {
+        NodeState.ONLINE: (NodeState.DRAINING, NodeState.UNREACHABLE, NodeState.GONE),
+        NodeState.DRAINING: (NodeState.ONLINE, NodeState.UNREACHABLE, NodeState.GONE),
+        NodeState.UNREACHABLE: (NodeState.ONLINE, NodeState.DRAINING, NodeState.GONE),
+        NodeState.GONE: (NodeState.ONLINE,),
+    },
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node(Record):
+    """A machine with an agent."""
+
+    name: str
+    provider: str = "local"
+    capacity: Capacity = Capacity()
+    labels: dict[str, str] = field(default_factory=dict)
+    region: str = ""
+    network: str = ""  # nodes with the same value share one fast network
+    address: str = "127.0.0.1"
+    price: float = 0.0  # per hour, for the whole node, as its owner says
+    spot: bool = False
+    state: NodeState = NodeState.ONLINE
+    seen: float = 0.0
+    boot: str = ""  # changes when the agent's home or the machine was made anew
+    agent_version: str = ""
+    isolation: tuple[str, ...] = ("process",)
+    epoch: int = 0  # the highest lease epoch given on this node
+
+
+RUNS = Kind("run", Run, index=("name", "state", "kind", "user", "key"), unique=())
+TASKS = Kind("task", Task, index=("run", "node", "state"))
+NODES = Kind("node", Node, index=("name", "state", "provider"), unique=("project", "name"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a caller hands in: a compiled plan and what people want to see of where it came from."""
+
+    name: str
+    plan: RunPlan
+    job: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    key: str = ""  # the same key again gives the same run
+
+
+# --------------------------------------------------------------------------- placement
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why one node cannot take one task of a role."""
+
+    node: str
+    role: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One task's place: the node, which of its accelerators, and what that costs per hour."""
+
+    role: str
+    index: int
+    node: str
+    gpus: tuple[int, ...] = ()
+    price: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What `place` answers: every assignment, or none and every reason."""
+
+    assignments: tuple[Assignment, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+    reason: str = ""  # in words, when there is no assignment
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is a place."""
+        return bool(self.assignments)
+
+    @property
+    def price(self) -> float:
+        """Per hour, for all tasks."""
+        return sum(a.price for a in self.assignments)
+
+
+Json = dict[str, Any]

@@ -1,0 +1,159 @@
+"""What an agent and the server say to each other: level-triggered, so that a lost or doubled message costs time only.
+
+The agent dials out. It sends what it observes (`Report`), and is told what should be (`Desired`). Both are whole
+pictures, never differences. Leases are durations counted on the agent's own monotonic clock from the moment it sent
+the request, so a wrong wall clock does no harm.
+
+    POST /v1/agent/join                        Join -> Joined            (a one-time join token)
+    POST /v1/agent/sync?since=V&wait=S         Report -> Desired         (a long poll: answers at once if V is old)
+    POST /v1/agent/tasks/{id}/logs?epoch&offset   bytes -> Offset        (at least once; the offset removes doubles)
+    POST /v1/agent/tasks/{id}/metrics?epoch&offset  bytes -> Offset
+    POST /v1/agent/tasks/{id}/artifacts?epoch   ArtifactReport -> {}
+    HEAD, PUT, GET /v1/blobs/{sha256}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nexus.launch.model import Capacity, Cause, Health, Port, TaskState
+
+PROTOCOL = 1  # raised when an old agent could misunderstand a new server; both sides refuse what they do not know
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeInfo:
+    """What an agent says of its machine."""
+
+    name: str
+    boot: str
+    capacity: Capacity
+    provider: str = "local"
+    labels: dict[str, str] = field(default_factory=dict)
+    region: str = ""
+    network: str = ""
+    address: str = "127.0.0.1"
+    price: float = 0.0
+    spot: bool = False
+    agent_version: str = ""
+    isolation: tuple[str, ...] = ("process",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """A machine's first words; the join token travels in the Authorization header."""
+
+    info: NodeInfo
+    protocol: int = PROTOCOL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """The machine's own token from now on."""
+
+    node: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReport:
+    """What an agent observes of one task."""
+
+    task: str
+    epoch: int
+    state: TaskState
+    detail: str = ""
+    cause: Cause | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    ports: dict[str, int] = field(default_factory=dict)
+    healthy: bool = False
+    log_end: int = 0  # bytes of log spooled so far; an ended task's log is whole when the server has this many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything an agent observes now."""
+
+    info: NodeInfo
+    tasks: tuple[TaskReport, ...] = ()
+    protocol: int = PROTOCOL
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where another task of the same run listens."""
+
+    role: str
+    index: int
+    address: str
+    ports: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOrder:
+    """One task as it should be. The agent keeps it running until `wanted` is `stop` or the order is gone."""
+
+    task: str
+    run: str
+    run_name: str
+    project: str
+    role: str
+    index: int
+    count: int
+    attempt: int
+    epoch: int
+    lease_s: float
+    wanted: str = "run"
+    go: bool = True
+    peers: tuple[Peer, ...] = ()
+    gpus: tuple[int, ...] = ()
+    memory_b: int = 0
+    argv: tuple[str, ...] = ()
+    script: str = ""
+    setup: str = ""
+    setup_files: tuple[str, ...] = ()
+    image: str | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    ports: tuple[Port, ...] = ()
+    health: Health | None = None
+    workspace: str | None = None
+    workspace_b: int = 0
+    inputs: dict[str, str] = field(
+        default_factory=dict
+    )  # name -> sha256 of a packed folder or file, resolved by the server
+    outputs: tuple[str, ...] = ()
+    timeout_s: float | None = None
+    grace_s: float = 10.0
+    token: str = ""  # scoped to the run; the task's NEXUS_TOKEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """Everything that should be on this node. `acknowledged`: ended tasks that the agent may forget."""
+
+    version: int
+    heartbeat_s: float
+    orders: tuple[TaskOrder, ...] = ()
+    acknowledged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """How many bytes of the stream the server has, durably."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactReport:
+    """An output that the agent has uploaded: a packed folder or a file, by digest."""
+
+    name: str
+    digest: str
+    size_b: int
+    path: str = ""
+    packed: bool = False  # a folder as a package (see infra.package), else a single file's bytes
+    kind: str = "artifact"  # artifact | model | checkpoint
+    meta: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Job Store: ready jobs with parameters, started with a click."""

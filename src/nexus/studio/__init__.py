@@ -1,0 +1,1 @@
+"""Studio: web pages over everything."""

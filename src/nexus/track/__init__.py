@@ -1,0 +1,1 @@
+"""Track: the record of every run. Metrics, logs, artifacts, models."""

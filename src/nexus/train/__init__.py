@@ -1,0 +1,1 @@
+"""Train: distributed training, fine-tuning, evaluation, export."""
