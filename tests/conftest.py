@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,3 +16,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+_names = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """A function that makes a new empty database and returns its URL."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))  # pgserver asks for it
+    import pgserver
+
+    home = Path("/tmp") / f"nexus-postgres-{os.getpid()}"  # the server's own user must be able to enter it
+    server = pgserver.get_server(home, cleanup_mode="delete")
+
+    def new_database() -> str:
+        name = f"test{next(_names)}"
+        server.psql(f"CREATE DATABASE {name};")
+        return str(server.get_uri(name))
+
+    yield new_database
+    server.cleanup()

@@ -14,7 +14,6 @@ from nexus.infra.records.sql import SqlRecords, build_tables, open_engine
 from nexus.kernel.errors import ConflictError, UnavailableError
 from nexus.kernel.events import Event
 from nexus.kernel.records import Drop, Kind, Record, Records
-from tests.postgres import postgres  # noqa: F401
 
 pytestmark = pytest.mark.anyio
 
