@@ -7,10 +7,12 @@ help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/:.*## ?/\t/' | expand -t 14
 
 setup: .venv/.ready  ## make .venv with the locked versions
-.venv/.ready: requirements/lock.txt scripts/setup.sh
-	bash scripts/setup.sh
+.venv/.ready: requirements/lock.txt package-lock.json scripts/setup.sh
+	@bash scripts/setup.sh full
+.venv/.core: requirements/core.txt package-lock.json scripts/setup.sh
+	@bash scripts/setup.sh core
 
-demo: setup      ## run the digits job on this machine, from nothing
+demo: .venv/.core  ## run the digits job on this machine, from nothing
 	@$(PY) scripts/demo.py
 
 test: setup check unit  ## everything that CI runs
@@ -33,9 +35,14 @@ test-slow: setup browser  ## the minutes-long suites
 browser:         ## a real Chromium for the page tests
 	@bash scripts/browser.sh
 
+assets:          ## the web pages' files, as package-lock.json pins them
+	@bash scripts/assets.sh
+
 lock:            ## resolve the versions again
 	uv pip compile pyproject.toml requirements/models.in --extra postgres --extra federate --extra llm --extra studio-dev --extra dev \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --system-certs -q -o requirements/lock.txt
+	uv pip compile pyproject.toml -c requirements/lock.txt --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --system-certs -q -o requirements/core.txt
 
 docs: setup      ## write the generated pages of docs/reference
 	$(PY) scripts/reference.py
