@@ -1,1 +1,1 @@
-"""Access faces."""
+"""How people reach it."""
