@@ -39,8 +39,8 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            error.message = error.message.rstrip(".") + ". `nexus --help` lists the commands."
-            raise
+            words = f"{error.message.rstrip('.')}. `nexus --help` lists the commands."
+            raise click.UsageError(words, ctx) from error
 
 
 COMMANDS: Registry[click.Command] = Registry("nexus.commands", {name: target for name, (target, _) in TABLE.items()})

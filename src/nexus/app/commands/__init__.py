@@ -1,0 +1,1 @@
+"""Commands of the house itself: up, down, server, login, open."""

@@ -1,0 +1,71 @@
+"""How a command finds its server: --url or NEXUS_URL, then `nexus login`, then the embedded one, started if need be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+from nexus.app.home import Home
+from nexus.app.settings import Settings, as_environment, load_settings
+from nexus.infra.http_client import HttpClient
+from nexus.kernel.errors import DeniedError, UnavailableError
+
+_START_S = 60.0
+
+
+def connect(url: str | None = None) -> HttpClient:
+    """The server that this command talks to. Raises DeniedError, UnavailableError."""
+    settings = load_settings()
+    home = Home(settings.home)
+    login = home.login() or {}
+    token = os.environ.get("NEXUS_TOKEN") or login.get("token", "")
+    if url and url.rstrip("/") != login.get("url", "").rstrip("/"):
+        token = os.environ.get("NEXUS_TOKEN", "")
+        if not token:
+            raise DeniedError(f"no token for {url}", hint=f"Set NEXUS_TOKEN, or: nexus login {url} TOKEN")
+    target = url or login.get("url") or settings.url
+    if not url and target == settings.url and home.server() is None:
+        start_background(settings)
+        token = token or (home.login() or {}).get("token", "")
+    return HttpClient(target, token)
+
+
+def start_background(settings: Settings) -> None:
+    """Start `nexus up` in the background and wait until it answers. Raises UnavailableError with its last words."""
+    home = Home(settings.home)
+    home.prepare()
+    sys.stderr.write(f"Starting Nexus at {settings.url} (stop it with: nexus down)\n")
+    before = home.log.stat().st_size if home.log.exists() else 0
+    with home.log.open("ab") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "nexus", "up"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, **as_environment(settings)},
+        )
+    wait_until_up(settings, server, before)
+
+
+def wait_until_up(settings: Settings, server: subprocess.Popen[bytes], log_start: int = 0) -> None:
+    """Poll the server's health until it answers, its process ends, or a minute has gone."""
+    home = Home(settings.home)
+    client = HttpClient(settings.url, "", timeout_s=2.0)
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and server.poll() is None:
+        if home.server() is not None:
+            try:
+                client.get("/healthz", dict[str, str])
+            except UnavailableError:
+                pass
+            else:
+                client.close()
+                return
+        time.sleep(0.05)
+    words = home.log.read_bytes()[log_start:].decode("utf-8", "replace").strip().splitlines()
+    raise UnavailableError(
+        "the server did not start" + (f": {words[-1]}" if words else ""), hint=f"Its log is {home.log}."
+    )

@@ -1,0 +1,91 @@
+"""The home folder: what this machine remembers of the server it runs and of the server it talks to."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nexus.kernel.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths and small files under one folder, which only its owner may read."""
+
+    path: Path
+
+    def prepare(self) -> None:
+        """Make the folder. Raises UsageError when that is not allowed."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"cannot use {self.path}: {error.strerror}", hint="Name another with NEXUS_HOME."
+            ) from error
+
+    @property
+    def log(self) -> Path:
+        """What the background server says."""
+        return self.path / "server.log"
+
+    @property
+    def server_file(self) -> Path:
+        """Who serves here now: {"pid", "url"}."""
+        return self.path / "server.json"
+
+    @property
+    def login_file(self) -> Path:
+        """The server that commands talk to: {"url", "token"}."""
+        return self.path / "login.json"
+
+    def server(self) -> dict[str, str] | None:
+        """The server that runs here, if its process is alive."""
+        found = _read(self.server_file)
+        return found if found and _alive(int(found.get("pid", "0"))) else None
+
+    def login(self) -> dict[str, str] | None:
+        """The server and token that `nexus login` or `nexus up` left."""
+        return _read(self.login_file)
+
+    def key(self, name: str = "server.key") -> bytes:
+        """32 secret bytes of this installation, made on first use."""
+        path = self.path / name
+        if not path.exists():
+            write_private(path, os.urandom(32).hex())
+        return bytes.fromhex(path.read_text().strip())
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read; it appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def write_login(home: Home, url: str, token: str) -> None:
+    """Remember the server and token that commands use from now on."""
+    write_private(home.login_file, json.dumps({"url": url, "token": token}))
+
+
+def _read(path: Path) -> dict[str, str] | None:
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return {name: str(value) for name, value in found.items()} if isinstance(found, dict) else None
+
+
+def _alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
