@@ -247,9 +247,10 @@ class Task(Record):
     run: str
     role: str
     index: int
-    attempt: int
+    attempt: int  # how often this place of the run was tried before
     node: str
     epoch: int
+    run_attempt: int = 0  # which attempt of the whole run it belongs to
     state: TaskState = TaskState.LEASED
     detail: str = ""  # what it does now ("installing 12 packages"), or why it ended
     cause: Cause | None = None
@@ -325,6 +326,7 @@ class Node(Record):
     price: float = 0.0  # per hour, for the whole node, as its owner says
     spot: bool = False
     state: NodeState = NodeState.ONLINE
+    drain: bool = False  # somebody asked for DRAINING, which a silence does not make forgotten
     seen: float = 0.0
     boot: str = ""  # changes when the agent's home or the machine was made anew
     agent_version: str = ""

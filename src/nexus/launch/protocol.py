@@ -2,12 +2,17 @@
 
 The agent dials out. It sends what it observes (`Report`), and is told what should be (`Desired`). Both are whole
 pictures, never differences. Leases are durations counted on the agent's own monotonic clock from the moment it sent
-the request, so a wrong wall clock does no harm.
+the request, so a wrong wall clock does no harm. Only requests that were answered with a task's order renew its lease.
+
+What the agent owes: an order that it does not know with `wanted` = `stop` is never started, but reported STOPPED; a
+task whose order is gone is killed, and reported until it is acknowledged; an ended task is reported until it is
+acknowledged. What the server owes: an end is visible only when the task's whole log has arrived.
 
     POST /v1/agent/join                        Join -> Joined            (a one-time join token)
     POST /v1/agent/sync?since=V&wait=S         Report -> Desired         (a long poll: answers at once if V is old)
     POST /v1/agent/tasks/{id}/logs?epoch&offset   bytes -> Offset        (at least once; the offset removes doubles)
-    POST /v1/agent/tasks/{id}/metrics?epoch&offset  bytes -> Offset
+    POST /v1/agent/tasks/{id}/metrics?epoch&stream&offset  bytes -> Offset  (stream: the spool file m-*.bin's name; what
+                                                is after the answered offset was no whole frame yet: send it again)
     POST /v1/agent/tasks/{id}/artifacts?epoch   ArtifactReport -> {}
     HEAD, PUT, GET /v1/blobs/{sha256}
 """
@@ -82,7 +87,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Where another task of the same run listens."""
+    """Where a task of the same run listens: all that are READY, in rank order within a role, the task itself too."""
 
     role: str
     index: int

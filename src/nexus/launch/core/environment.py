@@ -1,0 +1,93 @@
+"""The environment of every task: what it is, where the others are, and what launchers of gangs read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from nexus.launch.protocol import Peer, TaskOrder
+
+RENDEZVOUS = "rendezvous"  # the name of the port by which torch.distributed's tasks find each other
+
+
+def environment(
+    order: TaskOrder, *, ports: Mapping[str, int], address: str, api_url: str = "", outputs: str = ""
+) -> dict[str, str]:
+    """What a task's process finds in its environment, beside what its machine has.
+
+    `ports` are the task's own, as the agent chose them; `address` is its node's; `outputs` is the folder for results.
+    A job's own `env` wins over what gangs' launchers read (so a job may choose another MASTER_PORT), never over NEXUS_*.
+    """
+    mates = _mates(order, ports, address)
+    result = _gang(order, mates)
+    if any(name.startswith("FEDML_") for name in order.env):
+        result |= _fedml(order, mates)
+    result["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, order.gpus))  # empty: what a task did not ask for, it cannot see
+    result |= order.env
+    result |= order.secrets
+    result |= _nexus(order, mates, ports)
+    result |= {"NEXUS_API_URL": api_url, "NEXUS_OUTPUTS": outputs, "NEXUS_TOKEN": order.token}
+    return result
+
+
+def port_variable(name: str) -> str:
+    """`http-admin` is told in `NEXUS_PORT_HTTP_ADMIN`."""
+    return "NEXUS_PORT_" + "".join(letter if letter.isalnum() else "_" for letter in name).upper()
+
+
+def _mates(order: TaskOrder, ports: Mapping[str, int], address: str) -> list[Peer]:
+    """The tasks of the same role in rank order, this one with what its agent knows best."""
+    me = Peer(order.role, order.index, address, dict(ports))
+    others = [peer for peer in order.peers if peer.role == order.role and peer.index != order.index]
+    return sorted([me, *others], key=lambda peer: peer.index)
+
+
+def _nexus(order: TaskOrder, mates: list[Peer], ports: Mapping[str, int]) -> dict[str, str]:
+    peers = [
+        {"role": peer.role, "index": peer.index, "address": peer.address, "ports": peer.ports} for peer in order.peers
+    ]
+    return {
+        "NEXUS_RUN_ID": order.run,
+        "NEXUS_RUN_NAME": order.run_name,
+        "NEXUS_TASK_ID": order.task,
+        "NEXUS_PROJECT": order.project,
+        "NEXUS_ROLE": order.role,
+        "NEXUS_INDEX": str(order.index),
+        "NEXUS_ATTEMPT": str(order.attempt),
+        "NEXUS_NUM_NODES": str(order.count),
+        "NEXUS_NODE_ADDRS": ",".join(peer.address for peer in mates),
+        "NEXUS_PEERS": json.dumps(peers, separators=(",", ":")),
+        **{port_variable(name): str(port) for name, port in ports.items()},
+    }
+
+
+def _gang(order: TaskOrder, mates: list[Peer]) -> dict[str, str]:
+    """What torch.distributed, and everything that copies it, reads: one process a task."""
+    first = mates[0]
+    if first.index != 0 or RENDEZVOUS not in first.ports:
+        return {}
+    return {
+        "MASTER_ADDR": first.address,
+        "MASTER_PORT": str(first.ports[RENDEZVOUS]),
+        "RANK": str(order.index),
+        "WORLD_SIZE": str(order.count),
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "1",
+        "NODE_RANK": str(order.index),
+        "GROUP_RANK": str(order.index),
+        "GROUP_WORLD_SIZE": str(order.count),
+    }
+
+
+def _fedml(order: TaskOrder, mates: list[Peer]) -> dict[str, str]:
+    """What jobs written for FedML read; given to those that name a FEDML_ variable themselves."""
+    return {
+        "FEDML_CURRENT_RUN_ID": order.run,
+        "FEDML_CURRENT_EDGE_ID": order.task,
+        "FEDML_CLIENT_RANK": str(0 if order.role == "server" else order.index + 1),
+        "FEDML_NUM_NODES": str(order.count),
+        "FEDML_NODE_0_ADDR": mates[0].address,
+        "FEDML_NODE_0_PORT": str(mates[0].ports.get(RENDEZVOUS, 0)),
+        "FEDML_USING_MLOPS": "true",
+        "FEDML_RUN_API_KEY": order.token,
+    }

@@ -1,0 +1,30 @@
+"""The numbers by which Launch decides, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """All in seconds, unless the name says otherwise."""
+
+    heartbeat_s: float = 5.0  # an agent's sync is answered after this long at the latest
+    missed: int = 3  # heartbeats before a silent node is UNREACHABLE
+    lease_s: float = 30.0  # an agent kills a task whose lease it could not renew for so long
+    margin_s: float = 5.0  # what clocks' rates and killing may take beyond that, before another node gets the work
+    log_patience_s: float = 60.0  # how long a task's end waits for the rest of its log
+    settled_s: float = 60.0  # a task that ran this long is restarted without more backoff
+    restart_s: float = 1.0  # first pause before a restarted role's task; doubles
+    restart_max_s: float = 60.0
+    tick_s: float = 1.0  # the scheduler looks at least this often
+
+    @property
+    def unreachable_s(self) -> float:
+        """How long a node may be silent before it gets no new tasks."""
+        return self.heartbeat_s * (self.missed + 0.5)
+
+    @property
+    def lost_s(self) -> float:
+        """How long after the last renewal a lease is certainly over."""
+        return self.lease_s + self.margin_s
