@@ -1,0 +1,47 @@
+"""Open the database, at the schema that this version of Nexus expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from nexus.app.kinds import KINDS
+from nexus.infra.records.sql import SqlRecords, build_tables, open_engine
+from nexus.kernel.errors import UnavailableError
+
+HEAD = "0001"  # the newest migration; a test holds it against the folder
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_records(url: str) -> SqlRecords:
+    """Records at `url`, migrated. Raises UnavailableError."""
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            current = _current(connection)
+        if current != HEAD:  # importing Alembic takes longer than a start should
+            migrate(engine)
+    except sa.exc.OperationalError as error:
+        raise UnavailableError(
+            f"cannot open the database: {error.orig}", hint="Check the setting `database` (NEXUS_DATABASE)."
+        ) from error
+    return SqlRecords(engine, build_tables(KINDS))
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the schema to the newest migration."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _current(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()

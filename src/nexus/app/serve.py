@@ -1,0 +1,114 @@
+"""Run the server in this process until somebody stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from nexus.access.model import Purpose
+from nexus.access.service import Access
+from nexus.app.home import Home, write_login, write_private
+from nexus.app.settings import Settings, as_environment
+from nexus.kernel.errors import ConflictError, UsageError
+from nexus.kernel.identity import Role
+
+log = structlog.get_logger()
+PROJECT = "default"
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ConflictError when a port is taken, UnavailableError without a database."""
+    home = Home(settings.home)
+    home.prepare()
+    listening = listen(settings.host, settings.port)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(settings, home, listening))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ConflictError when the port is taken, UsageError when the host is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        if isinstance(error, socket.gaierror) or error.errno != 98:  # noqa: PLR2004 (EADDRINUSE on Linux)
+            raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        hint = f"Stop what listens there, or choose another: nexus up --port {port + 10}"
+        raise ConflictError(f"port {port} is taken", hint=hint) from error
+    listening.listen(2048)
+    return listening
+
+
+async def _serve(settings: Settings, home: Home, listening: socket.socket) -> None:
+    import uvicorn
+
+    from nexus.app.server import create_app
+    from nexus.app.wire import open_services
+
+    services = await open_services(settings)
+    app = create_app(services)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3))
+    await _first_login(settings, home, services.access)
+    write_private(home.server_file, json.dumps({"pid": os.getpid(), "url": settings.url}))
+    agent = await _start_agent(settings, services.access) if settings.agent else None
+    _greet(settings)
+    try:
+        await server.serve([listening])
+    finally:
+        if agent:
+            await _stop(agent)
+        with suppress(FileNotFoundError):
+            home.server_file.unlink()
+        await services.close()
+
+
+async def _first_login(settings: Settings, home: Home, access: Access) -> None:
+    """See to it that this machine's own user can talk to this machine's own server."""
+    login = home.login() or {"url": settings.url, "token": ""}
+    if login["url"] != settings.url and login["token"]:
+        return  # somebody logged in elsewhere on purpose
+    if login["token"] and await access.authenticate(login["token"]):
+        return
+    owner = await access.create(purpose=Purpose.USER, subject="owner", project=PROJECT, role=Role.ADMIN, name="owner")
+    write_login(home, settings.url, owner.secret)
+
+
+async def _start_agent(settings: Settings, access: Access) -> subprocess.Popen[bytes]:
+    """An agent for this machine, in a process of its own: one may fail without the other, and it is like any other."""
+    home = settings.home / "agent"
+    joined = (home / "agent.json").exists()
+    token = await access.create(purpose=Purpose.JOIN, subject="owner", project=PROJECT) if not joined else None
+    arguments = [sys.executable, "-m", "nexus.agent", "--home", str(home), "--server", settings.url]
+    environ = {**os.environ, **as_environment(settings)}
+    environ |= {"NEXUS_JOIN_TOKEN": token.secret} if token else {}
+    output = Path(settings.home / "agent.log").open("ab")  # noqa: SIM115 (the child keeps it)
+    return subprocess.Popen(
+        arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, start_new_session=True
+    )
+
+
+async def _stop(agent: subprocess.Popen[bytes]) -> None:
+    agent.send_signal(signal.SIGTERM)
+    for _ in range(200):
+        if agent.poll() is not None:
+            return
+        await asyncio.sleep(0.05)
+    agent.kill()
+
+
+def _greet(settings: Settings) -> None:
+    sys.stdout.write(f"Nexus is up at {settings.url}  (home: {settings.home})\n")
+    sys.stdout.flush()
+    log.info("server.up", url=settings.url, pid=os.getpid())
