@@ -1,0 +1,1 @@
+"""The world: the gateway, the engines inside replicas, bundled models."""

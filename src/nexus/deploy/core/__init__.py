@@ -1,0 +1,1 @@
+"""What should happen: pure decisions about routes, rollouts, headers and plans."""
