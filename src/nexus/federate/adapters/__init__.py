@@ -1,0 +1,1 @@
+"""The world: worker processes, the network, the disk, the run's record."""

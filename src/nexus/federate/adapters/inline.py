@@ -1,0 +1,40 @@
+"""Simulate a round's clients one after another, in this process."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from nexus.federate.core.algorithm import State, Vectors
+from nexus.federate.core.total import Array, OrderedFold, Total
+from nexus.federate.core.worker import Worker
+from nexus.federate.model import Turn
+
+
+class Inline:
+    """Implements `Engine` without another process."""
+
+    def __init__(self, worker: Worker, state: State) -> None:
+        self._worker = worker
+        self._sends = worker.algorithm.sends(state)
+        lengths = worker.algorithm.keeps(state)
+        self._kept: defaultdict[int, dict[str, Array]] = defaultdict(
+            lambda: {name: np.zeros(length, np.float32) for name, length in lengths.items()}
+        )
+
+    def round(self, number: int, plan: Vectors, cohort: Sequence[int]) -> tuple[Total, list[Turn]]:
+        """Every client's turn, folded. Raises JobError."""
+        fold = OrderedFold(len(cohort), self._sends)
+        turns = []
+        for position, client in enumerate(cohort):
+            turn, step = self._worker.turn(number, client, plan, self._kept[client])
+            fold.add(position, step.send, self._worker.algorithm.weight(turn.samples))
+            if step.keep:
+                self._kept[client] = step.keep
+            turns.append(turn)
+        return fold.finish(), turns
+
+    def close(self) -> None:
+        """Nothing to stop."""

@@ -1,0 +1,1 @@
+"""What should happen in a round: seeds, cohorts, algorithms, aggregation, training."""

@@ -1,0 +1,47 @@
+"""The rounds' chain: each names the model it started from and the model it made, by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+
+from nexus.federate.core.algorithm import Algorithm, State
+from nexus.federate.core.total import Array, Total
+from nexus.federate.model import Round, Turn
+from nexus.kernel.errors import JobError
+
+
+def digest(model: Array) -> str:
+    """SHA-256 of the model's bytes."""
+    return sha256(memoryview(model).cast("B")).hexdigest()
+
+
+def close_round(
+    algorithm: Algorithm, state: State, total: Total, turns: Sequence[Turn], *, started: float
+) -> tuple[State, Round]:
+    """The state and the record after a round. Raises JobError when the new model is not finite."""
+    following = algorithm.advance(state, total)
+    if not _finite(following.model):
+        raise JobError(
+            f"round {following.number} made a model with values that are not finite",
+            hint="Training diverged: lower local.lr, or the algorithm's lr.",
+        )
+    record = Round(
+        number=following.number,
+        turns=tuple(turns),
+        started=started,
+        parent=digest(state.model),
+        model=digest(following.model),
+    )
+    return following, record
+
+
+def finished(record: Round, seconds: float, metrics: dict[str, float]) -> Round:
+    """The record with what is known only at the end of its round."""
+    return replace(record, seconds=seconds, metrics=metrics)
+
+
+def _finite(model: Array) -> bool:
+    # a sum is finite only if every value is (or it overflows, which float64 prevents)
+    return bool(abs(float(model.sum(dtype="float64"))) < float("inf"))

@@ -1,0 +1,141 @@
+"""Train a PyTorch module on one client after another, in one place.
+
+The module is made once; its parameters, floating point buffers and gradients are views of flat tensors. Loading a
+client's start is one copy, an SGD step is one vector operation, and what changed is one subtraction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from nexus.federate.core.algorithm import Adjust, Fit
+from nexus.federate.core.seeds import derive
+from nexus.federate.core.task import Task
+from nexus.federate.core.total import Array
+from nexus.federate.model import Local
+from nexus.kernel.errors import JobError
+
+_EVALUATE = 1024  # samples at once
+
+
+class TorchTrainer:
+    """Implements `Trainer` for the client that `enter` chose. Not for several threads."""
+
+    def __init__(self, task: Task, seed: int, local: Local) -> None:
+        torch.manual_seed(derive(seed, "model"))
+        self._task = task
+        self._seed = seed
+        self._local = local
+        self.module = task.model()
+        self._parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self.trainable = sum(p.numel() for p in self._parameters)
+        self._flat = _flatten(self.module, self._parameters)
+        self._weights = self._flat[: self.trainable]
+        self._gradient = torch.zeros(self.trainable)
+        _bind_gradients(self._parameters, self._gradient)
+        self.initial: Array = self._flat.numpy().copy()
+        self._delta = np.empty_like(self.initial)
+        self._weights_view, self._gradient_view = self._weights.numpy(), self._gradient.numpy()
+        self._x, self._y = torch.empty(0), torch.empty(0)
+        self._dice = np.random.default_rng(0)
+
+    @property
+    def samples(self) -> int:
+        """How many the entered client has."""
+        return len(self._x)
+
+    def enter(self, client: int, number: int) -> None:
+        """Get ready to train `client` in round `number`: its data, and seeds that nobody else has. Raises JobError."""
+        x, y = self._task.data(client)
+        self._x, self._y = _tensor(x), _tensor(y)
+        if len(self._x) != len(self._y) or not len(self._x):
+            raise JobError(
+                f"client {client} has {len(self._x)} inputs and {len(self._y)} labels",
+                hint="data(client) must return (x, y) of one length, and no client may be empty.",
+            )
+        turn = derive(self._seed, "turn", number, client)
+        torch.manual_seed(turn)  # dropout and the like
+        self._dice = np.random.default_rng(turn)
+
+    def fit(self, start: Array, adjust: Adjust | None = None) -> Fit:
+        """SGD from `start`."""
+        self._load(start)
+        self.module.train()
+        size, rate, steps = self._local.batch, self._local.lr, 0
+        losses = torch.zeros(())
+        for _ in range(self._local.epochs):
+            order = torch.from_numpy(self._dice.permutation(self.samples))
+            x, y = self._x[order], self._y[order]
+            for first in range(0, self.samples, size):
+                self._gradient.zero_()
+                loss = self._task.loss(self.module(x[first : first + size]), y[first : first + size])
+                loss.backward()  # type: ignore[no-untyped-call]
+                if adjust is not None:
+                    adjust(self._weights_view, self._gradient_view)
+                self._weights.add_(self._gradient, alpha=-rate)
+                losses += loss.detach()
+                steps += 1
+        np.subtract(self._flat.numpy(), start, out=self._delta)
+        return Fit(self._delta, steps, float(losses) / steps, rate)
+
+    def evaluate(self, model: Array) -> dict[str, float]:
+        """Loss and metrics of a model on the task's test set; empty when it has none."""
+        if self._task.test is None:
+            return {}
+        self._load(model)
+        self.module.eval()
+        x, y = (_tensor(part) for part in self._task.test)
+        sums: dict[str, float] = dict.fromkeys((*self._task.metrics, "loss"), 0.0)
+        with torch.inference_mode():
+            for xs, ys in zip(x.split(_EVALUATE), y.split(_EVALUATE), strict=True):
+                outputs = self.module(xs)
+                for name, metric in (*self._task.metrics.items(), ("loss", self._task.loss)):
+                    sums[name] += float(metric(outputs, ys)) * len(xs)
+        return {name: value / len(x) for name, value in sums.items()}
+
+    def tensors(self, model: Array) -> dict[str, torch.Tensor]:
+        """The model as a state dict of copies, ready to be saved."""
+        self._load(model)
+        return {name: value.detach().clone().contiguous() for name, value in self.module.state_dict().items()}
+
+    def _load(self, model: Array) -> None:
+        np.copyto(self._flat.numpy(), model)
+
+
+def _flatten(module: torch.nn.Module, parameters: list[torch.nn.Parameter]) -> torch.Tensor:
+    """One tensor that the module's parameters and then its floating point buffers are views of."""
+    owners = _float_buffers(module)
+    values = [p.detach() for p in parameters] + [getattr(owner, name) for owner, name in owners]
+    flat = torch.cat([value.reshape(-1).float() for value in values]) if values else torch.empty(0)
+    at = 0
+    for parameter in parameters:
+        parameter.data = flat[at : at + parameter.numel()].view_as(parameter)
+        at += parameter.numel()
+    for owner, name in owners:
+        buffer = getattr(owner, name)
+        setattr(owner, name, flat[at : at + buffer.numel()].view_as(buffer))
+        at += buffer.numel()
+    return flat
+
+
+def _float_buffers(module: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
+    return [
+        (owner, name)
+        for owner in module.modules()
+        for name, buffer in owner.named_buffers(recurse=False)
+        if buffer.is_floating_point()
+    ]
+
+
+def _bind_gradients(parameters: list[torch.nn.Parameter], flat: torch.Tensor) -> None:
+    at = 0
+    for parameter in parameters:
+        parameter.grad = flat[at : at + parameter.numel()].view_as(parameter)
+        at += parameter.numel()
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    return value if isinstance(value, torch.Tensor) else torch.as_tensor(value)

@@ -1,0 +1,91 @@
+"""The door to simulation: a task, run here over all its clients, with nothing else to start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors.torch import save_file
+
+from nexus.federate.adapters.inline import Inline
+from nexus.federate.adapters.loader import load_task
+from nexus.federate.adapters.pool import Pool
+from nexus.federate.core.algorithm import State, Vectors
+from nexus.federate.core.chain import close_round, finished
+from nexus.federate.core.seeds import choose_cohort
+from nexus.federate.core.settings import check
+from nexus.federate.core.task import Task
+from nexus.federate.core.total import Array, Total
+from nexus.federate.core.worker import Worker
+from nexus.federate.model import Round, Settings, Turn
+from nexus.infra.clock import SystemClock
+
+__all__ = ["Simulation", "load_task", "simulate"]
+
+
+class Engine(Protocol):
+    """Whatever trains a cohort: this process, workers, a cluster."""
+
+    def round(self, number: int, plan: Vectors, cohort: Sequence[int]) -> tuple[Total, list[Turn]]:
+        """Every client's turn, and their total, which must not depend on who did the work. Raises JobError."""
+        ...
+
+    def close(self) -> None:
+        """Stop."""
+        ...
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What came of it."""
+
+    settings: Settings
+    rounds: tuple[Round, ...]
+    model: Array
+    worker: Worker = field(repr=False)
+
+    def save(self, path: Path) -> None:
+        """Write the final model as a safetensors state dict."""
+        save_file(self.worker.trainer.tensors(self.model), path)
+
+
+def simulate(
+    task: Task, settings: Settings, *, workers: int = 0, each: Callable[[Round], None] = lambda _: None
+) -> Simulation:
+    """Run every round; `each` hears of each as it ends. `workers` 0: one per core; 1: in this process.
+
+    The result depends on the task and the settings (with their seed), not on `workers`. Raises UsageError, JobError.
+    """
+    check(settings, task.clients)
+    workers = min(workers or os.cpu_count() or 1, settings.cohort)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the workers do: another number of threads would round differently
+    try:
+        worker = Worker(task, settings, SystemClock())
+        state = worker.begin()
+        engine: Engine = Pool(worker, state, workers) if workers > 1 else Inline(worker, state)
+        with closing(engine):
+            return _rounds(engine, worker, state, settings, each)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _rounds(
+    engine: Engine, worker: Worker, state: State, settings: Settings, each: Callable[[Round], None]
+) -> Simulation:
+    clock = SystemClock()
+    rounds: list[Round] = []
+    for number in range(1, settings.rounds + 1):
+        started, began = clock.now(), clock.monotonic()
+        cohort = choose_cohort(settings.seed, number, state.clients, settings.cohort)
+        total, turns = engine.round(number, worker.algorithm.plan(state), cohort)
+        state, record = close_round(worker.algorithm, state, total, turns, started=started)
+        metrics = worker.trainer.evaluate(state.model)
+        rounds.append(finished(record, clock.monotonic() - began, metrics))
+        each(rounds[-1])
+    return Simulation(settings, tuple(rounds), state.model, worker)
