@@ -16,7 +16,7 @@ def environment(
     """What a task's process finds in its environment, beside what its machine has.
 
     `ports` are the task's own, as the agent chose them; `address` is its node's; `outputs` is the folder for results.
-    A job's own `env` wins over what gangs' launchers read (so a job may choose another MASTER_PORT), never over NEXUS_*.
+    A job's own `env` wins over what gangs' launchers read (it may choose another MASTER_PORT), never over NEXUS_*.
     """
     mates = _mates(order, ports, address)
     result = _gang(order, mates)
