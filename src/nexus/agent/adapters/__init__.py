@@ -1,0 +1,1 @@
+"""The world as an agent meets it: HTTP, processes, disks."""

@@ -1,0 +1,1 @@
+"""What an agent decides. Pure: time and chance come in as arguments."""

@@ -1,0 +1,145 @@
+"""What an agent needs of the world. A simulation brings its own of each, and virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from nexus.agent.model import LocalTask, Parcel, Sighting
+from nexus.launch.protocol import ArtifactReport, Desired, Report, TaskOrder
+
+Say = Callable[[str], None]  # a line by Nexus in the task's log
+Fetch = Callable[[str], AsyncIterator[bytes]]  # a blob's bytes by its digest
+
+
+class Channel(Protocol):
+    """The server, over the network. One try a call: the caller repeats what failed with UnavailableError.
+
+    Calls may run at the same time. Every one raises UnavailableError (no answer; try again), DeniedError (the node's
+    token is not known any more) or another of the server's errors.
+    """
+
+    async def sync(self, report: Report, *, since: int, wait_s: float) -> Desired:
+        """Say what is; hear what should be. Waits up to `wait_s` while there is nothing newer than `since`."""
+        ...
+
+    async def ship(self, task: str, epoch: int, stream: str, offset: int, data: bytes) -> int:
+        """Send bytes of a stream (`model.LOG`, or a metrics file); return how many the server has durably.
+
+        Raises FencedError if the task is not this node's any more.
+        """
+        ...
+
+    async def artifact(self, task: str, epoch: int, report: ArtifactReport) -> None:
+        """Say that a blob, which was put before, is an output of the task. Raises FencedError."""
+        ...
+
+    async def has_blob(self, digest: str) -> bool:
+        """Whether the server keeps it."""
+        ...
+
+    async def put_blob(self, digest: str, size_b: int, chunks: AsyncIterator[bytes]) -> None:
+        """Upload it. Raises LimitError if it is too large for the server."""
+        ...
+
+    def get_blob(self, digest: str) -> AsyncIterator[bytes]:
+        """Its bytes. Raises NotFoundError."""
+        ...
+
+
+class Runner(Protocol):
+    """Prepare, start and watch the processes of tasks."""
+
+    async def prepare(self, order: TaskOrder, fetch: Fetch, say: Say) -> None:
+        """Workspace, inputs and environment. May be called again after a crash or a cancellation.
+
+        Raises NexusError, whose message is shown as the cause of failure.
+        """
+        ...
+
+    async def choose_ports(self, order: TaskOrder) -> dict[str, int]:
+        """A number for each of the order's ports; free ones where it asks for 0. Raises LimitError if taken."""
+        ...
+
+    async def start(self, order: TaskOrder, ports: dict[str, int], lease_until: float) -> None:
+        """Start the task's process, whose lease ends at `lease_until` of the agent's monotonic clock.
+
+        At most once in a task's life: what was started before stays as it is, dead or alive.
+        """
+        ...
+
+    async def look(self, order: TaskOrder) -> Sighting:
+        """What became of the process that `start` started; an empty sighting if it never did."""
+        ...
+
+    async def is_healthy(self, order: TaskOrder, ports: dict[str, int]) -> bool:
+        """Whether the order's health check answers."""
+        ...
+
+    def extend(self, order: TaskOrder, lease_until: float) -> None:
+        """Let the process live until then, even if this agent dies."""
+        ...
+
+    def stop(self, order: TaskOrder) -> None:
+        """Ask the process, and all its children, to end: TERM, and KILL after the order's grace. May be repeated."""
+        ...
+
+    async def activity(self, timeout_s: float) -> None:
+        """Return when any task may have written something or ended, and after `timeout_s` at the latest."""
+        ...
+
+    async def remove(self, order: TaskOrder) -> None:
+        """Forget the task: its files and its spool. Nothing happens if they are gone."""
+        ...
+
+
+class Spool(Protocol):
+    """What tasks wrote and the server does not have yet, on this machine's disk."""
+
+    def say(self, order: TaskOrder, text: str) -> None:
+        """Add a line by Nexus to the task's log; only while no process of the task writes to it."""
+        ...
+
+    def ends(self, order: TaskOrder) -> dict[str, int]:
+        """How many bytes each stream of the task has had; LOG is always there."""
+        ...
+
+    def read(self, order: TaskOrder, stream: str, offset: int, limit_b: int) -> bytes:
+        """Bytes of a stream; empty at its end."""
+        ...
+
+    def free(self, order: TaskOrder, stream: str, offset: int) -> None:
+        """The server has everything before `offset`: room may be made."""
+        ...
+
+    async def requests(self, order: TaskOrder) -> Sequence[Parcel]:
+        """What the job asked to keep while it runs, and `done` has not been said of."""
+        ...
+
+    async def outputs(self, order: TaskOrder) -> Sequence[Parcel]:
+        """What the plan says to keep at the end; what is missing becomes a line in the log."""
+        ...
+
+    def open(self, order: TaskOrder, parcel: Parcel) -> AsyncIterator[bytes]:
+        """The parcel's bytes."""
+        ...
+
+    def done(self, order: TaskOrder, parcel: Parcel) -> None:
+        """The server has it."""
+        ...
+
+
+class Journal(Protocol):
+    """What a restarted agent must know. Saving is on disk before it returns (but not safe from a power cut)."""
+
+    def load(self) -> list[LocalTask]:
+        """Every task that was saved and not dropped."""
+        ...
+
+    def save(self, task: LocalTask) -> None:
+        """Remember it as it is now. Raises OSError if the disk is full."""
+        ...
+
+    def drop(self, order: TaskOrder) -> None:
+        """Forget it."""
+        ...
