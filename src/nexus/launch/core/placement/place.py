@@ -34,7 +34,13 @@ def place(
     `held` are the live tasks of all runs; `spent` is what the run's other tasks cost per hour, for its `max_price`.
     Rejections are listed when nothing fits, and always with `explain`.
     """
-    rooms = rooms_of(nodes, held)
+    return place_in(plan, wanted, rooms_of(nodes, held), spent=spent, explain=explain)
+
+
+def place_in(
+    plan: RunPlan, wanted: Sequence[Want], rooms: Sequence[Room], *, spent: float = 0.0, explain: bool = False
+) -> Placement:
+    """`place`, for a caller that keeps the rooms between several runs (see `take_all`)."""
     roles = {role.name: role for role in plan.roles}
     best = _cheapest(plan, [(roles[name], index) for name, index in wanted], rooms)
     needed = [roles[name] for name in dict.fromkeys(name for name, _ in wanted)]
@@ -48,6 +54,13 @@ def place(
     return Placement(tuple(best), tuple(_rejections(needed, rooms)) if explain else ())
 
 
+def take_all(plan: RunPlan, placement: Placement, rooms: Sequence[Room]) -> None:
+    """Reserve what a placement holds, so that the next one sees it."""
+    by_node = {room.node.id: room for room in rooms}
+    for one in placement.assignments:
+        by_node[one.node].take(plan.role(one.role).needs, one.gpus)
+
+
 def rooms_of(nodes: Sequence[Node], held: Iterable[Task]) -> list[Room]:
     """What is free on each node, in the order of their names."""
     by_node: defaultdict[str, list[Task]] = defaultdict(list)
@@ -56,7 +69,7 @@ def rooms_of(nodes: Sequence[Node], held: Iterable[Task]) -> list[Room]:
     return [Room.of(node, by_node[node.id]) for node in sorted(nodes, key=lambda node: (node.name, node.id))]
 
 
-def _cheapest(plan: RunPlan, tasks: Sequence[tuple[RolePlan, int]], rooms: list[Room]) -> list[Assignment] | None:
+def _cheapest(plan: RunPlan, tasks: Sequence[tuple[RolePlan, int]], rooms: Sequence[Room]) -> list[Assignment] | None:
     best: list[Assignment] | None = None
     wanted = [(role.name, index) for role, index in tasks]
     for group in _groups(rooms) if _is_fast(plan, wanted) else [rooms]:
@@ -70,7 +83,7 @@ def _is_fast(plan: RunPlan, wanted: Sequence[Want]) -> bool:
     return plan.network == "fast" and len(wanted) > 1
 
 
-def _groups(rooms: list[Room]) -> list[list[Room]]:
+def _groups(rooms: Sequence[Room]) -> list[list[Room]]:
     """Nodes that share a fast network; a node that names none is fast only with itself."""
     groups: defaultdict[tuple[str, str], list[Room]] = defaultdict(list)
     for room in rooms:
