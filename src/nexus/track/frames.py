@@ -152,13 +152,14 @@ def _read_points(body: bytes) -> Block | None:
         for _ in range(count):
             (length,) = _LENGTH.unpack_from(body, position)
             position += _LENGTH.size
-            if length > KEY_MAX_B:
+            name = body[position : position + length].decode()
+            if length > KEY_MAX_B or "\0" in name:
                 return None
-            keys.append(body[position : position + length].decode())
+            keys.append(name)
             position += length
     except (struct.error, UnicodeDecodeError):
         return None
-    if len(body) - position != 8 * rows * (2 + count) or not all(keys) or len(set(keys)) != count:
+    if len(body) - position != 8 * rows * (2 + count) or "" in keys or len(set(keys)) != count:
         return None
     parts = [body[position + 8 * rows * i : position + 8 * rows * (i + 1)] for i in range(2 + count)]
     steps, times = array("q"), array("d")
@@ -166,7 +167,8 @@ def _read_points(body: bytes) -> Block | None:
     times.frombytes(parts[1])
     columns = tuple(array("d", part) for part in parts[2:])
     if sys.byteorder == "big":
-        for column in (steps, times, *columns):
+        steps.byteswap()
+        for column in (times, *columns):
             column.byteswap()
     return Block(tuple(keys), steps, times, columns)
 

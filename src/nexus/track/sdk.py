@@ -29,6 +29,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from operator import index
 from typing import Any
 
@@ -107,11 +108,16 @@ class Recorder:
             number = self._artifacts
         request(self._directory, number, name, os.fspath(path), kind, meta, copy=copy, at=self._now())
 
-    def flush(self) -> None:
-        """Write everything that was logged before this call."""
-        with self._lock:
+    def flush(self, timeout: float | None = None) -> bool:
+        """Write everything that was logged before this call; False if another write took longer than `timeout`."""
+        if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
+            return False
+        try:
             self._drain()
             self._write()
+            return not self._unwritten
+        finally:
+            self._lock.release()
 
     # ------------------------------------------------------------------ the other side of the queue
 
@@ -142,13 +148,12 @@ class Recorder:
     def _drain(self) -> None:
         """Turn the queue into frames. Runs of calls with the same keys become columns."""
         queue = self._queue
-        rows: list[Row] = [queue.popleft() for _ in range(len(queue))]
+        rows = [queue.popleft() for _ in range(len(queue))]
         for keys, group in _runs(rows):
             steps = []
             for _, _, step, _ in group:
-                step = self._next_step if step is None else step
-                self._next_step = min(step + 1, _STEP_MAX)
-                steps.append(step)
+                steps.append(self._next_step if step is None else step)
+                self._next_step = min(steps[-1] + 1, _STEP_MAX)
             columns = list(zip(*(row[1] for row in group), strict=True))
             for frame in frames.write_points(keys, steps, [row[3] for row in group], columns):
                 if self._unwritten_b + len(frame) > _UNWRITTEN_MAX_B:
@@ -190,7 +195,7 @@ def _runs(rows: list[Row]) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
 
 
 def _new_file(directory: str) -> int:
-    path = os.path.join(directory, f"m-{os.getpid()}-{os.urandom(6).hex()}.bin")
+    path = f"{directory}/m-{os.getpid()}-{os.urandom(6).hex()}.bin"
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
@@ -236,7 +241,7 @@ def _step(step: Any) -> int:
 
 
 def _name(key: Any) -> str:
-    if not isinstance(key, str) or not key or len(key.encode("utf-8", "replace")) > frames.KEY_MAX_B:
+    if not isinstance(key, str) or not key or "\0" in key or len(key.encode("utf-8", "replace")) > frames.KEY_MAX_B:
         raise UsageError(
             f"{key!r:.80} cannot name a number", hint=f"Use a text of 1..{frames.KEY_MAX_B} bytes, such as train/loss."
         )
@@ -249,7 +254,7 @@ def _name(key: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """JSON has no NaN and no infinity: as parameters they become words. Scalars of numpy and torch become numbers."""
-    if isinstance(value, float) and (value != value or value in {float("inf"), float("-inf")}):
+    if isinstance(value, float) and not isfinite(value):
         return str(float(value))
     if isinstance(value, str | int | float | bool | list | tuple | dict) or value is None:
         return value
@@ -277,7 +282,7 @@ def _start() -> Recorder:
 
 def _in_child() -> None:
     """After a fork: the parent writes what is in its queue; the child begins anew, with locks that nobody holds."""
-    global _recorder, _starting  # noqa: PLW0603
+    global _recorder, _starting
     _recorder, _starting = None, threading.Lock()
 
 
@@ -319,10 +324,10 @@ def artifact(
     (_recorder or _start()).artifact(name, path, kind, meta or {}, copy)
 
 
-def finish(timeout: float | None = None) -> None:
-    """Write everything that was logged. Called at exit by itself; call it before `os._exit`.
+def finish(timeout: float | None = None) -> bool:
+    """Write everything that was logged, and say whether that worked. Called at exit by itself.
 
-    `timeout`, in seconds, is kept for symmetry with other trackers: writing to the spool never waits for a network.
+    Call it before `os._exit`, which skips that. `timeout` bounds, in seconds, the wait for a write that hangs (a
+    network disk that is away); logging may go on afterwards.
     """
-    if _recorder is not None:
-        _recorder.flush()
+    return _recorder is None or _recorder.flush(timeout)
