@@ -1,1 +1,1 @@
-"""Studio: web pages over everything."""
+"""Studio: the pages, over the same services as the API."""

@@ -1,0 +1,239 @@
+"""What the pages ask of the house. Each Protocol is the part of a slice's service that Studio calls; app wires them."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fastapi import Response
+
+from nexus.deploy.model import Deployment, EndpointView
+from nexus.kernel.clock import Clock
+from nexus.kernel.events import Event
+from nexus.kernel.identity import Principal
+from nexus.launch.model import Node, Run, Task
+
+
+class Sessions(Protocol):
+    """Access: one-time login links and browser sessions."""
+
+    async def exchange(self, code: str) -> str:
+        """A session token for a one-time code, which is used up. Raises DeniedError."""
+        ...
+
+    async def end(self, token: str) -> None:
+        """Forget a session."""
+        ...
+
+
+class Launch(Protocol):
+    """Runs and nodes. Everything is seen through a `Principal`; what is not its project's does not exist."""
+
+    async def runs(
+        self,
+        who: Principal,
+        *,
+        states: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+        text: str = "",
+        limit: int = 50,
+        before: str = "",
+    ) -> list[Run]:
+        """Newest first; `text` is looked for in names, kinds and users; `before` is the last page's last id."""
+        ...
+
+    async def run(self, who: Principal, run: str) -> Run:
+        """By id or name. Raises NotFoundError."""
+        ...
+
+    async def tasks_of(self, who: Principal, runs: Sequence[str]) -> list[Task]:
+        """The tasks of these runs, earlier attempts too, oldest first."""
+        ...
+
+    async def events(self, who: Principal, run: str, limit: int = 200) -> list[Event]:
+        """What happened to a run, oldest first."""
+        ...
+
+    async def stop(self, who: Principal, run: str) -> Run:
+        """Ask every task to end."""
+        ...
+
+    async def again(self, who: Principal, run: str) -> Run:
+        """A new run of the same job."""
+        ...
+
+    async def nodes(self, who: Principal) -> list[Node]:
+        """The project's machines."""
+        ...
+
+    async def held(self, who: Principal) -> list[Task]:
+        """The live tasks of all nodes of this project."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric of one task. `whole`: its history, down-sampled where it is long; else only what is new."""
+
+    key: str
+    line: str  # which task: worker-0
+    steps: Sequence[float]
+    values: Sequence[float | None]  # None where the value was not a number
+    last: float | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a task's log."""
+
+    at: int  # milliseconds since 1970, UTC
+    stream: str  # out | err | nexus
+    text: str
+    origin: str = ""  # which task: worker-0
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """A piece of a run's log. `cursor` goes back in to get what follows; `skipped` lines were left out before it."""
+
+    lines: tuple[Line, ...] = ()
+    cursor: str = ""
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An artifact of a run."""
+
+    name: str
+    kind: str
+    size_b: int
+    digest: str
+    created: float
+    packed: bool = False  # a folder as a package, else one file's bytes
+
+
+class Track(Protocol):
+    """Metrics, logs and artifacts of runs."""
+
+    async def series(
+        self, who: Principal, run: str, cursor: str = "", *, points: int = 800
+    ) -> tuple[list[Series], str]:
+        """What came since `cursor`, and the next cursor; without one, every history in about `points` points."""
+        ...
+
+    async def params(self, who: Principal, run: str) -> Mapping[str, Any]:
+        """The run's parameters."""
+        ...
+
+    async def tail(self, who: Principal, run: str, cursor: str = "", *, limit: int = 500) -> Tail:
+        """The next lines after `cursor`; without one, the newest."""
+        ...
+
+    async def search(self, who: Principal, run: str, text: str, *, limit: int = 200) -> list[Line]:
+        """Lines that hold `text`, oldest first."""
+        ...
+
+    def text(self, who: Principal, run: str) -> AsyncIterator[bytes]:
+        """The whole log as text."""
+        ...
+
+    async def artifacts(self, who: Principal, run: str) -> list[Kept]:
+        """What the run left behind."""
+        ...
+
+    async def download(self, who: Principal, run: str, name: str) -> tuple[Kept, AsyncIterator[bytes]]:
+        """An artifact's bytes. Raises NotFoundError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One version of a registered model."""
+
+    name: str
+    version: int
+    created: float
+    run: str = ""
+    size_b: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    user: str = ""
+
+
+class Models(Protocol):
+    """The registry."""
+
+    async def models(self, who: Principal) -> list[ModelVersion]:
+        """The newest version of each."""
+        ...
+
+    async def versions(self, who: Principal, name: str) -> list[ModelVersion]:
+        """Newest first. Raises NotFoundError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One federated aggregation step as a run told it."""
+
+    number: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    clients: Mapping[str, str] = field(default_factory=dict)  # client -> trained | failed | late
+    count: int = 0  # how many clients were used
+    bytes_up: float = 0.0
+    bytes_down: float = 0.0
+    seconds: float | None = None
+
+
+class Federate(Protocol):
+    """Rounds of federated runs."""
+
+    async def rounds(self, who: Principal, run: str) -> list[Round]: ...
+
+
+class Deploy(Protocol):
+    """Endpoints: what `deploy.service` offers."""
+
+    async def list(self, project: str) -> builtins.list[EndpointView]:
+        """Every endpoint of a project."""
+        ...
+
+    async def show(self, project: str, name: str) -> EndpointView:
+        """One endpoint. Raises NotFoundError."""
+        ...
+
+    async def deploy(self, deployment: Deployment, *, project: str, user: str) -> EndpointView:
+        """A new endpoint, or a new revision of it."""
+        ...
+
+    async def rollback(self, project: str, name: str, to: int = 0, *, user: str = "nexus") -> EndpointView:
+        """Serve an earlier revision again; 0: the one before."""
+        ...
+
+
+class Relay(Protocol):
+    """The way to the gateway for the chat page; `studio.relay.Relay` is one."""
+
+    async def post(self, path: str, body: bytes, token: str) -> Response:
+        """The gateway's answer, streamed. Raises UnavailableError."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What `studio.router` is given. A part that is None is not wired: its page says so and how to get it."""
+
+    clock: Clock
+    sessions: Sessions
+    launch: Launch
+    track: Track
+    models: Models
+    federate: Federate | None = None
+    deploy: Deploy | None = None
+    relay: Relay | None = None
+    store: Any = None

@@ -1,0 +1,121 @@
+// <x-charts>: a card with a live chart for every metric that the run logs. Drawn by uPlot, coloured by the page's tokens.
+/** @typedef {{key: string, line: string, steps: number[], values: (number | null)[], last: number | null, whole: boolean}} Piece */
+/** @typedef {{steps: number[], values: (number | null)[]}} Line */
+
+const MOST_POINTS = 4000;
+const tint = (/** @type {string} */ name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const say = (/** @type {number | null} */ value) =>
+  value === null ? "—" : Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(4)));
+
+class Chart {
+  /** @param {string} key */
+  constructor(key) {
+    /** @type {Map<string, Line>} */
+    this.lines = new Map();
+    this.card = document.createElement("section");
+    this.card.className = "card chart";
+    this.card.innerHTML = '<header><h3></h3><span class="last"></span></header><div class="plot"></div><div class="legend"></div>';
+    const title = /** @type {HTMLElement} */ (this.card.querySelector("h3"));
+    title.textContent = title.title = key;
+    this.place = /** @type {HTMLElement} */ (this.card.querySelector(".plot"));
+    this.place.setAttribute("role", "img");
+    new ResizeObserver(() => this.plot?.setSize(this.size())).observe(this.place);
+  }
+
+  /** @param {Piece} piece */
+  take(piece) {
+    const line = this.lines.get(piece.line);
+    if (!line || piece.whole) {
+      this.lines.set(piece.line, { steps: piece.steps, values: piece.values });
+    } else {
+      line.steps.push(...piece.steps);
+      line.values.push(...piece.values);
+      if (line.steps.length > MOST_POINTS) {
+        line.steps = line.steps.filter((_, i) => i % 2 === 1);
+        line.values = line.values.filter((_, i) => i % 2 === 1);
+      }
+    }
+    if (piece.last !== null) {
+      /** @type {HTMLElement} */ (this.card.querySelector(".last")).textContent = say(piece.last);
+      this.place.setAttribute("aria-label", `${piece.key}: ${say(piece.last)} at step ${piece.steps.at(-1) ?? 0}`);
+    }
+  }
+
+  size() {
+    return { width: Math.max(this.place.clientWidth, 80), height: 190 };
+  }
+
+  table() {
+    const all = [...this.lines.values()].map((line) => [line.steps, line.values]);
+    return all.length === 1 ? all[0] : uPlot.join(all);
+  }
+
+  draw(fresh = false) {
+    if (this.plot && !fresh && this.plot.series.length === this.lines.size + 1) {
+      this.plot.setData(this.table());
+      return;
+    }
+    this.plot?.destroy();
+    this.plot = new uPlot(this.options(), this.table(), this.place);
+    this.legend();
+  }
+
+  options() {
+    const axis = { stroke: tint("--soft"), grid: { stroke: tint("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+    const colour = (/** @type {number} */ i) => tint(`--series-${(i % 6) + 1}`);
+    const series = [...this.lines.keys()].map((label, i) => ({
+      label, stroke: colour(i), width: 1.75, spanGaps: true, points: { show: (/** @type {any} */ u) => u.data[0].length < 2 },
+    }));
+    return {
+      ...this.size(),
+      scales: { x: { time: false } },
+      axes: [{ ...axis, size: 26, space: 60 }, { ...axis, size: 52, values: (/** @type {any} */ _, /** @type {number[]} */ v) => v.map(say) }],
+      cursor: { sync: { key: "run" }, points: { size: 6 }, drag: { x: true, y: false } },
+      series: [{ label: "step" }, ...series],
+    };
+  }
+
+  legend() {
+    const legend = /** @type {HTMLElement} */ (this.card.querySelector(".legend"));
+    legend.replaceChildren();
+    if (this.lines.size < 2) return;
+    [...this.lines.keys()].slice(0, 8).forEach((name, i) => {
+      const key = document.createElement("span");
+      const bar = document.createElement("i");
+      bar.style.background = tint(`--series-${(i % 6) + 1}`);
+      key.append(bar, name);
+      legend.append(key);
+    });
+  }
+}
+
+class Charts extends HTMLElement {
+  connectedCallback() {
+    /** @type {Map<string, Chart>} */
+    this.charts = new Map();
+    document.addEventListener("live:series", (event) => this.take(/** @type {CustomEvent<Piece[]>} */ (event).detail));
+    document.addEventListener("themechange", () => this.charts?.forEach((chart) => chart.draw(true)));
+  }
+
+  /** @param {Piece[]} pieces */
+  take(pieces) {
+    const changed = new Set();
+    for (const piece of pieces) {
+      const chart = this.charts?.get(piece.key) ?? this.add(piece.key);
+      chart.take(piece);
+      changed.add(chart);
+    }
+    for (const chart of changed) chart.draw();
+  }
+
+  /** @param {string} key */
+  add(key) {
+    const chart = new Chart(key);
+    this.charts?.set(key, chart);
+    this.querySelector(".empty")?.parentElement?.remove();
+    this.append(chart.card);
+    return chart;
+  }
+}
+
+customElements.define("x-charts", Charts);

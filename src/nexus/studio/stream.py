@@ -1,0 +1,84 @@
+"""Server-sent events of one run: metrics, log and state in one stream, at most four times a second."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, replace
+
+import msgspec
+
+from nexus.kernel.identity import Principal
+from nexus.launch.model import RUN_LIFE, Run
+from nexus.studio.ports import Line, Services
+
+_TICK_S = 0.25
+_IDLE_S = 1.0  # between looks when nothing happens
+_ALIVE_S = 15.0  # a comment, so that proxies keep the connection
+_LIFE_S = 300.0  # then the browser connects again, and proves its session again
+_LINES = 400  # of one tick
+
+
+@dataclass(frozen=True, slots=True)
+class Cursors:
+    """How much of a run a page has: an event's id, and what a browser sends back after a break."""
+
+    series: str = ""
+    log: str = ""
+    version: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.version}|{self.series}|{self.log}"
+
+    @classmethod
+    def read(cls, text: str) -> Cursors:
+        """From `Last-Event-ID`; anything else is the beginning."""
+        parts = text.split("|")
+        if len(parts) != 3 or not parts[0].isdigit():
+            return cls()
+        return cls(parts[1], parts[2], int(parts[0]))
+
+
+async def run_events(services: Services, who: Principal, run_id: str, seen: Cursors) -> AsyncIterator[bytes]:
+    """What happens to a run from `seen` on, until its end has been told."""
+    clock, launch = services.clock, services.launch
+    began = said = clock.monotonic()
+    wait = _TICK_S
+    yield b"retry: 1000\n\n"
+    while clock.monotonic() - began < _LIFE_S:
+        run = await launch.run(who, run_id)
+        pieces, seen = await _news(services, who, run, seen)
+        for name, body in pieces:
+            yield _event(name, body, seen)
+            said = clock.monotonic()
+        if RUN_LIFE.is_final(run.state) and not pieces:
+            yield _event("end", None, seen)
+            return
+        if clock.monotonic() - said > _ALIVE_S:
+            said = clock.monotonic()
+            yield b":\n\n"
+        wait = _TICK_S if pieces else min(wait * 1.5, _IDLE_S)
+        await clock.sleep(wait)
+
+
+async def _news(
+    services: Services, who: Principal, run: Run, seen: Cursors
+) -> tuple[list[tuple[str, object]], Cursors]:
+    pieces: list[tuple[str, object]] = []
+    series, series_cursor = await services.track.series(who, run.id, seen.series)
+    if series:
+        pieces.append(("series", [asdict(one) for one in series]))
+    tail = await services.track.tail(who, run.id, seen.log, limit=_LINES)
+    if tail.lines:
+        pieces.append(("log", {"lines": [line_body(line) for line in tail.lines], "skipped": tail.skipped}))
+    if run.version != seen.version:
+        pieces.append(("run", {"state": run.state}))
+    return pieces, replace(seen, series=series_cursor, log=tail.cursor or seen.log, version=run.version)
+
+
+def line_body(line: Line) -> dict[str, object]:
+    """A line as the browser's log takes it."""
+    return {"at": line.at, "stream": line.stream, "text": line.text, "from": line.origin}
+
+
+def _event(name: str, body: object, seen: Cursors) -> bytes:
+    return b"event: %s\nid: %s\ndata: %s\n\n" % (name.encode(), str(seen).encode(), msgspec.json.encode(body))
