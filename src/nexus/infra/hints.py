@@ -35,7 +35,17 @@ class Hints:
 
     async def until(self, future: asyncio.Future[None], timeout_s: float, *topics: str) -> bool:
         """Wait for a future that `listen` gave; False after `timeout_s`."""
-        done, _ = await asyncio.wait([future], timeout=timeout_s)
-        for topic in topics:
-            self._waiting[topic].discard(future)
+        try:
+            done, _ = await asyncio.wait([future], timeout=timeout_s)
+        finally:
+            self.drop(future, *topics)
         return bool(done)
+
+    def drop(self, future: asyncio.Future[None], *topics: str) -> None:
+        """Listen no more: topics that nobody waits for leave no trace."""
+        for topic in topics:
+            waiting = self._waiting.get(topic)
+            if waiting is not None:
+                waiting.discard(future)
+                if not waiting:
+                    del self._waiting[topic]
