@@ -39,7 +39,7 @@ KINDS: Registry[JobKind[BaseModel]] = Registry(
     "nexus.job_kinds",
     {
         "command": "nexus.launch.core.kinds.command:JOB_KIND",
-        "train": "nexus.launch.core.kinds.train:JOB_KIND",
+        "train": "nexus.train.core.jobsection:JOB_KIND",
         "federate": "nexus.federate.core.jobsection:JOB_KIND",
         "deploy": "nexus.deploy.core.jobsection:JOB_KIND",
         "session": "nexus.launch.core.kinds.session:JOB_KIND",
