@@ -137,7 +137,8 @@ class _Look:
         events += [task_moved(task, self.now) for task in new]
         if (after.state, after.reason) != (run.state, run.reason):
             events.append(run_moved(after, self.now))
-        records: list[Change] = [(RUNS, after)] if after != run else []
+        # With new tasks the run is written in any case: two schedulers must not both go on from the same record.
+        records: list[Change] = [(RUNS, after)] if after != run or new else []
         records += [(TASKS, task) for task in (*changed.values(), *new)]
         self._add([*records, *((NODES, node) for node in nodes)], events)
 

@@ -1,0 +1,241 @@
+"""The server's side of the agents' protocol: what nodes observe goes in, what should be comes out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from nexus.kernel.errors import FencedError, NexusError, NotFoundError, UsageError
+from nexus.kernel.events import Event
+from nexus.launch.core.events import node_moved, task_moved
+from nexus.launch.core.orders import order_of, without_secrets
+from nexus.launch.model import NODES, RUNS, TASK_LIFE, TASKS, Cause, Node, NodeState, Task, TaskState
+from nexus.launch.ports import log_topic
+from nexus.launch.protocol import PROTOCOL, Desired, NodeInfo, Report, TaskOrder, TaskReport
+from nexus.launch.service.context import EVERYTHING, Context, node_topic
+from nexus.launch.service.inputs import Inputs
+
+_LOG_POLL_S = 0.25  # a hint usually says that a log has arrived; this is for a tracker in another process
+_BEFORE_START = frozenset({TaskState.LEASED, TaskState.PREPARING, TaskState.READY})
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """What a node should be told, and which ended tasks still wait for their logs."""
+
+    desired: Desired
+    tasks: tuple[str, ...]
+    waiting: tuple[str, ...]
+
+
+class Channel:
+    """Syncs of all nodes."""
+
+    def __init__(self, context: Context, inputs: Inputs) -> None:
+        self._context = context
+        self._inputs = inputs
+        self._ended: dict[str, float] = {}  # task -> when its end was first reported, while its log is not whole
+
+    async def sync(self, node_id: str, report: Report, since: int, wait_s: float) -> Desired:
+        """Take what the node observes, and answer what should be: at once if that is not `since`, else when it changes.
+
+        Raises NotFoundError if the node was removed, UsageError for a protocol that this server does not speak.
+        """
+        check_protocol(report.protocol)
+        context = self._context
+        arrived = context.clock.monotonic()
+        deadline = arrived + min(max(wait_s, 0.0), context.policy.heartbeat_s)
+        context.presence.heard(node_id, arrived)
+        context.presence.spoken_of([one.task for one in report.tasks], arrived)
+        while True:
+            # Every round takes the report anew: an end that waited for its log may be final now.
+            topics = [node_topic(node_id), *(log_topic(one.task) for one in report.tasks if _is_end(one))]
+            woken = context.hints.listen(*topics)
+            picture = await context.retry(lambda: self._round(node_id, report, arrived))
+            left = deadline - context.clock.monotonic()
+            if picture.desired.version != since or left <= 0:
+                context.hints.drop(woken, *topics)
+                if self._renew(picture, arrived):
+                    return picture.desired
+                continue
+            await context.hints.until(woken, min(left, _LOG_POLL_S) if picture.waiting else left, *topics)
+
+    async def holds(self, node_id: str, task_id: str, epoch: int) -> Task:
+        """The task, if this lease of it is the node's: what guards logs, metrics and artifacts.
+
+        Raises NotFoundError for no such task, FencedError for a lease that is over or another node's.
+        """
+        task = await self._context.records.get(TASKS, task_id)
+        if task is None:
+            raise NotFoundError(f"no such task: {task_id}", hint="It was removed; drop what belongs to it.")
+        if task.node != node_id or task.epoch != epoch or task.state is TaskState.LOST:
+            raise FencedError(
+                f"the lease {epoch} of task {task_id} is over",
+                hint="Kill the task and forget it: its work was given to somebody else.",
+                state=str(task.state),
+            )
+        return task
+
+    async def _round(self, node_id: str, report: Report, arrived: float) -> _Picture:
+        node = await self._context.records.get(NODES, node_id)
+        if node is None:
+            raise NotFoundError("this node was removed", hint="Join again: nexus agent join URL TOKEN")
+        tasks = {task.id: task for task in await self._live(node_id)}
+        for one in report.tasks:  # those that are over already, to be acknowledged
+            if one.task not in tasks:
+                task = await self._context.records.get(TASKS, one.task)
+                if task is not None and task.node == node_id:
+                    tasks[task.id] = task
+        observed = await self._observe(node, report, tasks)
+        return await self._picture(node_id, report, {**tasks, **observed}, arrived)
+
+    async def _live(self, node_id: str) -> list[Task]:
+        states = [str(state) for state in TASK_LIFE.live]
+        return await self._context.records.find(TASKS, {"node": node_id, "state": states}, limit=EVERYTHING)
+
+    async def _observe(self, node: Node, report: Report, tasks: dict[str, Task]) -> dict[str, Task]:
+        """Store what the report changes: the node's facts, its return, its tasks' moves. Raises ConflictError."""
+        now = self._context.clock.now()
+        moved: dict[str, Task] = {}
+        events: list[Event] = []
+        for one in report.tasks:
+            task = tasks.get(one.task)
+            seen = self._context.rules.observe(task, one, now) if task is not None else None
+            if task is None or seen is None or not await self._is_whole(one, seen):
+                continue
+            moved[task.id] = seen
+            if seen.state is not task.state:
+                events.append(task_moved(seen, now))
+        if report.info.boot != node.boot:
+            lost = self._orphaned(report, {**tasks, **moved}, now)
+            moved |= lost
+            events += [task_moved(task, now) for task in lost.values()]
+        after = returned(described(node, report.info), now)
+        if after.state is not node.state:
+            events.append(node_moved(after, now))
+        changes = [(TASKS, task) for task in moved.values()]
+        if after != node:
+            await self._context.commit(*changes, (NODES, after), events=events)
+        elif changes:
+            await self._context.commit(*changes, events=events)
+        return {task_id: replace(task, version=task.version + 1) for task_id, task in moved.items()}
+
+    def _orphaned(self, report: Report, tasks: dict[str, Task], now: float) -> dict[str, Task]:
+        """The machine or the agent's home was made anew: what it does not name any more is gone."""
+        named = {one.task for one in report.tasks}
+        detail = "its node started anew and does not know it"
+        return {
+            task.id: replace(task, state=TaskState.LOST, cause=Cause.NODE_LOST, detail=detail, ended=now, healthy=False)
+            for task in tasks.values()
+            if task.id not in named and not TASK_LIFE.is_final(task.state)
+        }
+
+    async def _is_whole(self, report: TaskReport, seen: Task) -> bool:
+        """Whether the observation may be shown: an end only when the task's whole log is here (or never will be)."""
+        if not TASK_LIFE.is_final(seen.state):
+            return True
+        now = self._context.clock.monotonic()
+        since = self._ended.setdefault(report.task, now)
+        whole = await self._context.tracker.log_end(report.task) >= report.log_end
+        if whole or now - since > self._context.policy.log_patience_s:
+            self._ended.pop(report.task, None)
+            return True
+        return False
+
+    async def _picture(self, node_id: str, report: Report, tasks: dict[str, Task], arrived: float) -> _Picture:
+        live = [task for task in tasks.values() if not TASK_LIFE.is_final(task.state)]
+        forget_s = self._context.policy.lease_s
+        presence = self._context.presence
+        kept = [
+            task
+            for task in live
+            if presence.is_spoken_of(task.id, arrived, forget_s) and not presence.is_doomed(task.id)
+        ]
+        orders = await self._orders(kept)
+        alive = {task.id for task in live}
+        over = tuple(one.task for one in report.tasks if _is_end(one) and one.task not in alive)
+        waiting = tuple(one.task for one in report.tasks if _is_end(one) and one.task in alive)
+        for gone in over:
+            self._ended.pop(gone, None)
+        heartbeat_s = self._context.policy.heartbeat_s
+        desired = Desired(version=0, heartbeat_s=heartbeat_s, orders=tuple(orders), acknowledged=over)
+        desired = replace(desired, version=version_of(desired))
+        return _Picture(desired, tuple(order.task for order in orders), waiting)
+
+    async def _orders(self, tasks: Sequence[Task]) -> list[TaskOrder]:
+        records = self._context.records
+        orders: list[TaskOrder] = []
+        for run_id in sorted({task.run for task in tasks}):
+            run = await records.get(RUNS, run_id)
+            if run is None:
+                continue
+            mates = await records.find(TASKS, {"run": run_id}, limit=EVERYTHING)
+            mine = [task for task in tasks if task.run == run_id]
+            try:
+                inputs, secrets = await self._inputs.digests(run), await self._inputs.secrets(run)
+            except NexusError:
+                # What the run names is gone. Tasks that started have theirs already; the others' leases run out.
+                mine, inputs, secrets = [task for task in mine if task.state not in _BEFORE_START], {}, {}
+            for task in sorted(mine, key=lambda task: (task.role, task.index, task.attempt)):
+                token = await self._inputs.token(run) if task.state in _BEFORE_START else ""
+                order = order_of(run, task, mates, self._context.policy, token=token, inputs=inputs, secrets=secrets)
+                orders.append(order)
+        return orders
+
+    def _renew(self, picture: _Picture, arrived: float) -> bool:
+        """Renew what the answer orders; False when one was declared lost meanwhile, so the answer is stale."""
+        presence = self._context.presence
+        if any(presence.is_doomed(task) for task in picture.tasks):
+            return False
+        for task in picture.tasks:
+            presence.renew(task, arrived)
+        return True
+
+
+def check_protocol(protocol: int) -> None:
+    """Refuse an agent that could misunderstand. Raises UsageError."""
+    if protocol != PROTOCOL:
+        older = "agent" if protocol < PROTOCOL else "server"
+        raise UsageError(
+            f"this server speaks protocol {PROTOCOL}, the agent speaks {protocol}",
+            hint=f"Upgrade the {older}: pip install --upgrade nexus",
+            protocol=PROTOCOL,
+        )
+
+
+def described(node: Node, info: NodeInfo) -> Node:
+    """The node as its agent describes it now; its name stays the one that it joined with."""
+    return replace(
+        node,
+        provider=info.provider,
+        capacity=info.capacity,
+        labels=dict(info.labels),
+        region=info.region,
+        network=info.network,
+        address=info.address,
+        price=info.price,
+        spot=info.spot,
+        boot=info.boot,
+        agent_version=info.agent_version,
+        isolation=tuple(info.isolation),
+    )
+
+
+def returned(node: Node, now: float) -> Node:
+    """A node that speaks is there."""
+    state = NodeState.DRAINING if node.drain else NodeState.ONLINE
+    return node if node.state is state else replace(node, state=state, seen=now)
+
+
+def version_of(desired: Desired) -> int:
+    """A number that follows from what is said, so that a restarted server gives the same one."""
+    shown = replace(desired, version=0, orders=tuple(without_secrets(order) for order in desired.orders))
+    digest = hashlib.sha256(msgspec.json.encode(shown, order="deterministic")).digest()
+    return int.from_bytes(digest[:6], "big") + 1  # 0 is what an agent says that knows nothing
+
+
+def _is_end(report: TaskReport) -> bool:
+    return TASK_LIFE.is_final(report.state)

@@ -1,0 +1,95 @@
+"""What all parts of the service share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from nexus.infra.hints import Hints
+from nexus.kernel.clock import Clock
+from nexus.kernel.errors import ConflictError
+from nexus.kernel.events import Event
+from nexus.kernel.ids import new_id
+from nexus.kernel.records import Kind, Record, Records
+from nexus.launch.core.observing import observe
+from nexus.launch.core.policy import Policy
+from nexus.launch.core.scheduling import Decision, World, decide
+from nexus.launch.model import Node, Run, Task
+from nexus.launch.ports import Entropy, Mint, Secrets, Tracker
+from nexus.launch.protocol import TaskReport
+from nexus.launch.service.presence import Presence
+
+T = TypeVar("T")
+EVERYTHING = 1_000_000
+_ATTEMPTS = 50
+
+SCHEDULE = "launch.schedule"  # the topic by which the scheduler is woken
+EVENTS = "launch.events"  # somebody appended events
+
+
+def node_topic(node_id: str) -> str:
+    """Woken when what should be on a node may have changed."""
+    return f"launch.node:{node_id}"
+
+
+def run_topic(run_id: str) -> str:
+    """Woken when a run or one of its tasks changed."""
+    return f"launch.run:{run_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The pure functions that the service lives by; simulations replace one to prove that it matters."""
+
+    decide: Callable[[World, float, Policy], Decision] = decide
+    observe: Callable[[Task, TaskReport, float], Task | None] = observe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Ports and shared state of one server."""
+
+    records: Records
+    clock: Clock
+    entropy: Entropy
+    policy: Policy
+    hints: Hints
+    tracker: Tracker
+    mint: Mint
+    secrets: Secrets | None = None
+    rules: Rules = Rules()
+    presence: Presence = field(default_factory=Presence)
+
+    def new_id(self, prefix: str) -> str:
+        """A fresh id."""
+        return new_id(prefix, self.entropy(8))
+
+    async def commit(self, *changes: tuple[Kind[Any], Record], events: Sequence[Event] = ()) -> None:
+        """Apply, and wake everybody whom the changes concern. Raises ConflictError."""
+        await self.records.apply(*changes, events=events)
+        self.wake(changes, events)
+
+    def wake(self, changes: Iterable[tuple[Kind[Any], Record]], events: Sequence[Event] = ()) -> None:
+        """Hint at what changed."""
+        topics = {SCHEDULE}
+        for _, record in changes:
+            if isinstance(record, Task):
+                topics |= {node_topic(record.node), run_topic(record.run)}
+            elif isinstance(record, Run):
+                topics.add(run_topic(record.id))
+            elif isinstance(record, Node):
+                topics.add(node_topic(record.id))
+        if events:
+            topics.add(EVENTS)
+        self.hints.hint(*sorted(topics))
+
+    async def retry(self, step: Callable[[], Awaitable[T]]) -> T:
+        """`step` loads, decides and commits; on a conflict it is taken again. Raises ConflictError after many."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await step()
+            except ConflictError as error:
+                if type(error) is not ConflictError or error.details.get("final"):
+                    raise
+        return await step()

@@ -1,0 +1,101 @@
+"""Machines: they join, are drained, and are removed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nexus.kernel.errors import ConflictError, NotFoundError
+from nexus.kernel.identity import Principal, PrincipalKind, Role
+from nexus.kernel.ids import to_name
+from nexus.kernel.records import Drop
+from nexus.launch.core.events import node_event, node_moved
+from nexus.launch.model import NODES, TASK_LIFE, TASKS, Node, NodeState, Task
+from nexus.launch.protocol import NodeInfo
+from nexus.launch.service.channel import described
+from nexus.launch.service.context import EVENTS, EVERYTHING, SCHEDULE, Context, node_topic
+
+
+class Nodes:
+    """Use cases around nodes."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def join(self, info: NodeInfo, project: str) -> Node:
+        async def step() -> Node:
+            context = self._context
+            known = await context.records.find(NODES, {"project": project}, limit=EVERYTHING)
+            name = free_name(to_name(info.name), {node.name for node in known if node.state is not NodeState.GONE})
+            replaced = [node for node in known if node.name == name]
+            now = context.clock.now()
+            blank = Node(id=context.new_id("node"), project=project, created=now, name=name, seen=now)
+            node = described(blank, info)
+            drops = [Drop(NODES, old) for old in replaced]
+            joined = node_event(node, "joined", now, info.name)
+            await context.records.apply(*drops, (NODES, node), events=[joined])
+            context.presence.heard(node.id, context.clock.monotonic())
+            context.wake([(NODES, node)], [joined])
+            return replace(node, version=1)
+
+        return await self._context.retry(step)
+
+    async def nodes(self, principal: Principal) -> list[Node]:
+        principal.need(Role.VIEWER)
+        found = await self._context.records.find(NODES, {"project": principal.project}, limit=EVERYTHING)
+        return sorted(found, key=lambda node: (node.name, node.id))
+
+    async def node(self, principal: Principal, reference: str) -> Node:
+        """By id or name."""
+        for node in await self.nodes(principal):
+            if reference in {node.id, node.name}:
+                return node
+        raise NotFoundError(f"no such node: {reference}", hint="`nexus nodes` lists them.")
+
+    async def held(self, principal: Principal) -> list[Task]:
+        """The live tasks of the caller's project."""
+        principal.need(Role.VIEWER)
+        live = {"project": principal.project, "state": [str(state) for state in TASK_LIFE.live]}
+        return await self._context.records.find(TASKS, live, limit=EVERYTHING)
+
+    async def drain(self, principal: Principal, reference: str, *, drain: bool) -> Node:
+        principal.need(Role.MEMBER)
+
+        async def step() -> Node:
+            node = await self.node(principal, reference)
+            if node.drain == drain:
+                return node
+            present = node.state in {NodeState.ONLINE, NodeState.DRAINING}
+            wanted = NodeState.DRAINING if drain else NodeState.ONLINE
+            changed = replace(node, drain=drain, state=wanted if present else node.state)
+            moved = node_moved(changed, self._context.clock.now(), principal.subject)
+            await self._context.commit((NODES, changed), events=[moved])
+            return replace(changed, version=node.version + 1)
+
+        return await self._context.retry(step)
+
+    async def remove(self, principal: Principal, reference: str) -> Node:
+        principal.need(Role.MEMBER)
+        if principal.kind is PrincipalKind.RUN:
+            principal.need(Role.ADMIN)
+        node = await self.node(principal, reference)
+        live = {"node": node.id, "state": [str(state) for state in TASK_LIFE.live]}
+        busy = await self._context.records.find(TASKS, live, limit=EVERYTHING)
+        if busy:
+            raise ConflictError(
+                f"{node.name} still has {len(busy)} tasks",
+                hint=f"Let them end (nexus nodes drain {node.name}), or stop their runs.",
+                tasks=[task.id for task in busy],
+            )
+        removed = node_event(node, "removed", self._context.clock.now(), principal.subject)
+        await self._context.records.apply(Drop(NODES, node), events=[removed])
+        self._context.hints.hint(SCHEDULE, EVENTS, node_topic(node.id))
+        return node
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """`name`, or with the first number that nobody has."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name[:58]}-{number}"
+    return free

@@ -1,0 +1,262 @@
+"""What people do with runs: hand them in, look, stop, start again, scale."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+from nexus.kernel.errors import ConflictError, NoCapacityError, NotFoundError, UsageError
+from nexus.kernel.events import Event
+from nexus.kernel.identity import Principal, PrincipalKind, Role
+from nexus.kernel.ids import is_id, is_name, new_id
+from nexus.kernel.records import Value
+from nexus.launch.core.events import run_asked, run_moved
+from nexus.launch.core.lifecycle import held_cost
+from nexus.launch.core.placement.place import in_words, place
+from nexus.launch.model import (
+    NODES,
+    RUN_LIFE,
+    RUNS,
+    TASK_LIFE,
+    TASKS,
+    OnExit,
+    Placement,
+    RolePlan,
+    Run,
+    RunPlan,
+    RunState,
+    Submission,
+    Task,
+)
+from nexus.launch.service.context import EVERYTHING, Context, run_topic
+from nexus.launch.service.inputs import Inputs
+
+_PREFIX_LOOK = 5000  # how many of the newest runs a shortened id is looked for among
+MOST_TASKS = 10_000
+
+
+class Runs:
+    """Use cases around one run."""
+
+    def __init__(self, context: Context, inputs: Inputs) -> None:
+        self._context = context
+        self._inputs = inputs
+
+    async def submit(self, principal: Principal, submission: Submission) -> Run:
+        principal.need(Role.MEMBER)
+        check_plan(submission)
+        again = await self._by_key(principal, submission.key)
+        if again is not None:
+            return again
+        plan = replace(
+            submission.plan, after=tuple([(await self.run(principal, ref)).id for ref in submission.plan.after])
+        )
+        if not plan.after:  # what other runs will leave behind cannot be looked up yet
+            await self._inputs.resolve(principal.project, plan)
+            await self._inputs.reveal(principal.project, plan.secrets)
+        run = self._new_run(principal, replace(submission, plan=plan))
+        try:
+            await self._context.commit((RUNS, run), events=[run_moved(run, run.created, principal.subject)])
+        except ConflictError:
+            again = await self._by_key(principal, submission.key)
+            if again is None:
+                raise
+            return again
+        return replace(run, version=run.version + 1)
+
+    async def plan(self, principal: Principal, submission: Submission) -> Placement:
+        principal.need(Role.VIEWER)
+        check_plan(submission)
+        plan = submission.plan
+        nodes = await self._context.records.find(NODES, {"project": principal.project}, limit=EVERYTHING)
+        live = {"state": [str(state) for state in TASK_LIFE.live]}
+        held = await self._context.records.find(TASKS, live, limit=EVERYTHING)
+        wanted = [(role.name, index) for role in plan.roles for index in range(role.count)]
+        return place(plan, wanted, nodes, held, explain=True)
+
+    async def need_place(self, principal: Principal, submission: Submission) -> Placement:
+        """`plan`, or every reason why not. Raises NoCapacityError."""
+        placement = await self.plan(principal, submission)
+        if not placement.fits:
+            nodes = await self._context.records.find(NODES, {"project": principal.project}, limit=EVERYTHING)
+            reasons = in_words(placement.rejections, {node.id: node.name for node in nodes})
+            hint = "`nexus nodes` shows what there is; ask for less, or join another machine."
+            raise NoCapacityError(placement.reason, hint=hint, rejections=list(reasons))
+        return placement
+
+    async def newest(
+        self, principal: Principal, where: Mapping[str, Value], *, limit: int, before: Run | None
+    ) -> list[Run]:
+        principal.need(Role.VIEWER)
+        wanted = {name: value for name, value in where.items() if value is not None}
+        asked = {**wanted, "project": principal.project}
+        return await self._context.records.find(RUNS, asked, limit=limit, newest=True, before=before)
+
+    async def run(self, principal: Principal, reference: str) -> Run:
+        """By id, by the beginning of an id that only one has, or the newest by that name."""
+        principal.need(Role.VIEWER)
+        records = self._context.records
+        exact = await records.get(RUNS, reference) if is_id(reference) else None
+        if exact is not None and exact.project == principal.project:
+            return exact
+        mine = {"project": principal.project}
+        named = await records.find(RUNS, {**mine, "name": reference}, limit=1, newest=True)
+        if named:
+            return named[0]
+        beginning = reference if reference.startswith("run_") else f"run_{reference}"
+        newest = await records.find(RUNS, mine, limit=_PREFIX_LOOK, newest=True)
+        found = [run for run in newest if reference and run.id.startswith(beginning)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            several = ", ".join(run.id for run in found[:3])
+            raise UsageError(f"{len(found)} runs begin with {reference!r}: {several}", hint="Write more of the id.")
+        raise NotFoundError(f"no such run: {reference}", hint="`nexus runs` lists them.")
+
+    async def watch(self, principal: Principal, reference: str, version: int, wait_s: float) -> Run:
+        """The run, as soon as it is not at `version` any more; as it is after `wait_s`."""
+        run = await self.run(principal, reference)
+        deadline = self._context.clock.monotonic() + wait_s
+        while run.version == version:
+            topic = run_topic(run.id)
+            woken = self._context.hints.listen(topic)
+            run = await self._context.records.get(RUNS, run.id) or run
+            left = deadline - self._context.clock.monotonic()
+            if run.version != version or left <= 0:
+                self._context.hints.drop(woken, topic)
+                break
+            await self._context.hints.until(woken, left, topic)
+        return run
+
+    async def tasks(self, principal: Principal, reference: str) -> list[Task]:
+        run = await self.run(principal, reference)
+        found = await self._context.records.find(TASKS, {"run": run.id}, limit=EVERYTHING)
+        ranks = {role.name: rank for rank, role in enumerate(run.plan.roles)}
+        return sorted(found, key=lambda task: (ranks.get(task.role, 0), task.index, task.attempt))
+
+    async def cost(self, run: Run) -> float:
+        """What the run has cost until now, with what still runs."""
+        if RUN_LIFE.is_final(run.state):
+            return run.cost
+        now = self._context.clock.now()
+        found = await self._context.records.find(TASKS, {"run": run.id}, limit=EVERYTHING)
+        return sum(held_cost(task, now) for task in found)
+
+    async def events(
+        self, principal: Principal, *, after: int, subject: str | None, limit: int, newest: bool
+    ) -> list[Event]:
+        principal.need(Role.VIEWER)
+        return await self._context.records.events(
+            after=after, subject=subject, project=principal.project, limit=limit, newest=newest
+        )
+
+    async def stop(self, principal: Principal, reference: str) -> Run:
+        async def step() -> Run:
+            run = await self._mine(principal, reference)
+            if RUN_LIFE.is_final(run.state) or run.wanted == "stop":
+                return run
+            stopped = replace(run, wanted="stop")
+            asked = run_asked(run, "stop_asked", self._context.clock.now(), principal.subject)
+            await self._context.commit((RUNS, stopped), events=[asked])
+            return replace(stopped, version=run.version + 1)
+
+        return await self._context.retry(step)
+
+    async def restart(self, principal: Principal, reference: str) -> Run:
+        old = await self._mine(principal, reference)
+        again = Submission(name=old.name, plan=replace(old.plan, after=()), job=old.job, tags=old.tags)
+        return await self.submit(principal, again)
+
+    async def scale(self, principal: Principal, reference: str, role_name: str, count: int) -> Run:
+        async def step() -> Run:
+            run = await self._mine(principal, reference)
+            check_scale(run, role_name, count)
+            if run.count(run.plan.role(role_name)) == count:
+                return run
+            scaled = replace(run, scale={**run.scale, role_name: count})
+            now = self._context.clock.now()
+            asked = run_asked(run, "scaled", now, principal.subject, role=role_name, count=count)
+            await self._context.commit((RUNS, scaled), events=[asked])
+            return replace(scaled, version=run.version + 1)
+
+        return await self._context.retry(step)
+
+    async def _mine(self, principal: Principal, reference: str) -> Run:
+        """The run, if the caller may change it: a run's own token changes only that run."""
+        if principal.kind is PrincipalKind.RUN:
+            principal.need(Role.VIEWER)
+            run = await self.run(principal, reference)
+            if run.id == principal.subject:
+                return run
+        principal.need(Role.MEMBER)
+        return await self.run(principal, reference)
+
+    async def _by_key(self, principal: Principal, key: str) -> Run | None:
+        if not key:
+            return None
+        asked = {"project": principal.project, "key": key}
+        found = await self._context.records.find(RUNS, asked, limit=1)
+        return found[0] if found else None
+
+    def _new_run(self, principal: Principal, submission: Submission) -> Run:
+        plan = submission.plan
+        return Run(
+            id=self._id_for(principal, submission.key),
+            project=principal.project,
+            created=self._context.clock.now(),
+            name=submission.name,
+            kind=plan.kind,
+            plan=plan,
+            state=RunState.QUEUED,
+            user=principal.subject,
+            job=submission.job,
+            tags=dict(submission.tags),
+            key=submission.key,
+        )
+
+    def _id_for(self, principal: Principal, key: str) -> str:
+        """A key gives the id, so that of two requests at once with the same key the store takes one."""
+        if not key:
+            return self._context.new_id("run")
+        return new_id("run", hashlib.sha256(f"{principal.project}/{key}".encode()).digest())
+
+
+def check_plan(submission: Submission) -> None:
+    """Refuse a plan that could not run anywhere. Raises UsageError."""
+    plan = submission.plan
+    names = [role.name for role in plan.roles]
+    if not is_name(submission.name):
+        raise UsageError(f"{submission.name!r} is not a name", hint="Use lower case letters, digits, and . _ -")
+    if not names or len(set(names)) < len(names):
+        raise UsageError("a plan needs roles with different names")
+    if sum(role.count for role in plan.roles) > MOST_TASKS:
+        raise UsageError(f"a run has at most {MOST_TASKS} tasks")
+    for role in plan.roles:
+        if role.count < 0 or not (role.argv or role.script):
+            raise UsageError(f"the role {role.name} has nothing to run", hint="Give it a command.")
+    if not any(role.count for role in plan.roles) and not any(role.on_exit is OnExit.RESTART for role in plan.roles):
+        raise UsageError("the plan asks for no task at all")
+
+
+def check_scale(run: Run, role_name: str, count: int) -> None:
+    """Refuse what cannot grow or shrink. Raises NotFoundError, ConflictError, UsageError."""
+    role = next((role for role in run.plan.roles if role.name == role_name), None)
+    if role is None:
+        names = ", ".join(role.name for role in run.plan.roles)
+        raise NotFoundError(f"the run {run.name} has no role {role_name}", hint=f"It has: {names}.")
+    if RUN_LIFE.is_final(run.state) or run.wanted == "stop":
+        raise ConflictError(f"the run {run.name} is {run.state}", hint="Start it again: nexus restart", final=True)
+    if not _can_scale(run.plan, role):
+        raise UsageError(
+            f"the role {role_name} has a fixed size", hint="Only replicas, and clients beside a server, can be scaled."
+        )
+    if not 0 <= count <= MOST_TASKS:
+        raise UsageError(f"{count} is not between 0 and {MOST_TASKS}")
+
+
+def _can_scale(plan: RunPlan, role: RolePlan) -> bool:
+    if role.gang:
+        return False
+    with_server = any(other.on_exit is OnExit.ANY for other in plan.roles)
+    return role.on_exit is OnExit.RESTART or (role.on_exit is OnExit.IGNORE and with_server)
