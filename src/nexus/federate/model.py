@@ -92,7 +92,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRound(Record):
-    """A round of a run, as the control plane remembers it. Its id is `<run>.<number>`: posting twice is posting once."""
+    """A round as the control plane remembers it. Its id is `<run>.<number>`: posted twice, it is kept once."""
 
     run: str
     number: int

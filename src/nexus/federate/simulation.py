@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from safetensors.torch import save_file
 
 from nexus.federate.adapters.inline import Inline
 from nexus.federate.adapters.loader import load_task
 from nexus.federate.adapters.pool import Pool
+from nexus.federate.adapters.record import log_round, save_result
 from nexus.federate.core.algorithm import State, Vectors
+from nexus.federate.core.algorithms import options_of
 from nexus.federate.core.chain import close_round, finished
 from nexus.federate.core.seeds import choose_cohort
 from nexus.federate.core.settings import check
@@ -25,7 +26,7 @@ from nexus.federate.core.worker import Worker
 from nexus.federate.model import Round, Settings, Turn
 from nexus.infra.clock import SystemClock
 
-__all__ = ["Simulation", "load_task", "simulate"]
+__all__ = ["Simulation", "describe", "load_task", "simulate"]
 
 
 class Engine(Protocol):
@@ -49,9 +50,9 @@ class Simulation:
     model: Array
     worker: Worker = field(repr=False)
 
-    def save(self, path: Path) -> None:
-        """Write the final model as a safetensors state dict."""
-        save_file(self.worker.trainer.tensors(self.model), path)
+    def save(self, folder: Path) -> dict[str, Path]:
+        """Write the rounds, the final model (a safetensors state dict) and a summary; the files by name."""
+        return save_result(folder, self.settings, self.rounds, self.worker.trainer, self.model)
 
 
 def simulate(
@@ -75,6 +76,26 @@ def simulate(
         torch.set_num_threads(before)
 
 
+def describe(task: Task, settings: Settings) -> dict[str, Any]:
+    """What `simulate` would do, without training. Raises UsageError, JobError."""
+    check(settings, task.clients)
+    worker = Worker(task, settings, SystemClock())
+    state = worker.begin()
+    sizes = []
+    for client in range(task.clients):
+        worker.trainer.enter(client, 0)
+        sizes.append(worker.trainer.samples)
+    turns = settings.rounds * settings.cohort * 4
+    return {
+        "parameters": worker.trainer.trainable,
+        "clients": task.clients,
+        "samples": {"least": min(sizes), "most": max(sizes), "all": sum(sizes)},
+        "options": options_of(settings.algorithm) | settings.options,
+        "bytes_up": turns * sum(worker.algorithm.sends(state).values()),
+        "bytes_down": turns * sum(len(vector) for vector in worker.algorithm.plan(state).values()),
+    }
+
+
 def _rounds(
     engine: Engine, worker: Worker, state: State, settings: Settings, each: Callable[[Round], None]
 ) -> Simulation:
@@ -87,5 +108,6 @@ def _rounds(
         state, record = close_round(worker.algorithm, state, total, turns, started=started)
         metrics = worker.trainer.evaluate(state.model)
         rounds.append(finished(record, clock.monotonic() - began, metrics))
+        log_round(rounds[-1])
         each(rounds[-1])
     return Simulation(settings, tuple(rounds), state.model, worker)

@@ -103,8 +103,7 @@ class Pool:
                 _send(pipe, waiting.pop())
                 busy.add(pipe)
         while busy:
-            for ready in wait(list(busy)):
-                assert isinstance(ready, Connection)
+            for ready in busy.intersection(wait(list(busy))):
                 answers.append(self._hear(ready))
                 if waiting:
                     _send(ready, waiting.pop())

@@ -14,7 +14,7 @@ from nexus.kernel.errors import JobError
 
 def digest(model: Array) -> str:
     """SHA-256 of the model's bytes."""
-    return sha256(memoryview(model).cast("B")).hexdigest()
+    return sha256(model.data).hexdigest()
 
 
 def close_round(

@@ -54,7 +54,7 @@ class Total:
     def merge(self, other: Total) -> None:
         """Add another total."""
         for name, place in self.sums.items():
-            place += other.sums[name]
+            np.add(place, other.sums[name], out=place)
         self.weight += other.weight
         self.count += other.count
 

@@ -90,7 +90,7 @@ class TorchTrainer:
         x, y = (_tensor(part) for part in self._task.test)
         sums: dict[str, float] = dict.fromkeys((*self._task.metrics, "loss"), 0.0)
         with torch.inference_mode():
-            for xs, ys in zip(x.split(_EVALUATE), y.split(_EVALUATE), strict=True):
+            for xs, ys in zip(torch.split(x, _EVALUATE), torch.split(y, _EVALUATE), strict=True):
                 outputs = self.module(xs)
                 for name, metric in (*self._task.metrics.items(), ("loss", self._task.loss)):
                     sums[name] += float(metric(outputs, ys)) * len(xs)

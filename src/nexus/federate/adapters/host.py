@@ -1,0 +1,158 @@
+"""A host's side of the rounds: ask for work, train its clients one after another, send what changed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from nexus.federate.adapters import frames
+from nexus.federate.adapters.http_client import Line
+from nexus.federate.core.algorithm import Vectors
+from nexus.federate.core.task import Task
+from nexus.federate.core.total import Array
+from nexus.federate.core.worker import Worker
+from nexus.federate.model import Settings
+from nexus.federate.protocol import Join, PlanHead, ReceiptState, UpdateHead, Work, WorkState
+from nexus.kernel.clock import Clock
+from nexus.kernel.errors import ConflictError, JobError, NexusError
+
+log = structlog.get_logger()
+
+PATIENCE_S = 300.0  # how long a host looks for its server
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptHead:
+    """Which client's memory a file is, and after which round."""
+
+    client: int
+    number: int
+
+
+class HostProcess:
+    """Speaks for `clients`. `folder` keeps what they remember between rounds, and outlives a restart."""
+
+    def __init__(
+        self, task: Task, settings: Settings, index: int, clients: tuple[int, ...], folder: Path, clock: Clock
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._task = task
+        self._settings = settings
+        self._index = index
+        self._clients = clients
+        self._folder = folder
+        self._clock = clock
+        self._worker = Worker(task, settings, clock)
+        self._keeps = self._worker.algorithm.keeps(self._worker.begin())
+        self._plan: tuple[str, Vectors] = ("", {})
+
+    def run(self, dial: Callable[[float], Line]) -> None:
+        """Take part until the server says that all is done; `dial` makes a line with that much patience in seconds.
+
+        Raises JobError when the run failed, UnavailableError when patience ended, NexusError.
+        """
+        line = dial(PATIENCE_S)
+        self._join(line)
+        stop = threading.Event()
+        beat = threading.Thread(target=self._beat, args=(dial(0.0), stop), daemon=True)
+        beat.start()
+        try:
+            while self._step(line):
+                pass
+        finally:
+            stop.set()
+            beat.join()
+            line.close()
+
+    def _step(self, line: Line) -> bool:
+        """Do what there is to do now; False when everything is done."""
+        try:
+            work = line.work(self._index)
+        except ConflictError:
+            self._join(line)
+            return True
+        if work.state is WorkState.FAILED:
+            raise JobError(work.reason, hint="Look at the log of the run's server task.")
+        if work.state is WorkState.TRAIN:
+            self._train(line, work)
+        return work.state is not WorkState.DONE
+
+    def _join(self, line: Line) -> None:
+        """Say who this is; the server's settings replace ours."""
+        parameters = len(self._worker.trainer.initial)
+        welcome = line.join(Join(host=self._index, clients=self._clients, parameters=parameters))
+        if welcome.settings != self._settings:
+            self._settings = welcome.settings
+            self._worker = Worker(self._task, welcome.settings, self._clock)
+            self._keeps = self._worker.algorithm.keeps(self._worker.begin())
+        log.info("federate.joined", clients=list(self._clients), algorithm=self._settings.algorithm)
+
+    def _train(self, line: Line, work: Work) -> None:
+        try:
+            plan = self._fetch(line, work)
+        except ConflictError:
+            return  # the round was closed meanwhile
+        for client in work.clients:
+            kept = self._kept(client)
+            turn, step = self._worker.turn(work.number, client, plan, kept)
+            head = UpdateHead(
+                number=work.number,
+                client=client,
+                model=work.model,
+                samples=turn.samples,
+                seconds=turn.seconds,
+                loss=turn.loss,
+            )
+            path = self._folder / "update.safetensors"
+            path.write_bytes(frames.pack(step.send, head))
+            receipt = line.send_update(work.number, client, path)
+            if receipt.counted:
+                self._keep(client, work.number, step.keep)
+            else:
+                log.warning("federate.not_counted", client=client, number=work.number, reason=receipt.reason)
+            if receipt.state is ReceiptState.LATE:
+                return
+
+    def _fetch(self, line: Line, work: Work) -> Vectors:
+        """The round's plan; fetched once. Raises ConflictError when the round is closed."""
+        if self._plan[0] == work.model:
+            return self._plan[1]
+        path = self._folder / "plan.safetensors"
+        line.fetch_plan(work.number, path)
+        head = frames.read_head(path, PlanHead)
+        if (head.number, head.model) != (work.number, work.model):
+            raise ConflictError("another round was opened meanwhile")
+        state = self._worker.begin()
+        lengths = {name: len(vector) for name, vector in self._worker.algorithm.plan(state).items()}
+        self._plan = (work.model, frames.read(path, lengths))
+        return self._plan[1]
+
+    # ------------------------------------------------------------------ what clients remember
+
+    def _kept(self, client: int) -> dict[str, Array]:
+        path = self._folder / f"kept-{client}.safetensors"
+        if self._keeps and path.exists():
+            return frames.read(path, self._keeps)
+        return {name: np.zeros(length, np.float32) for name, length in self._keeps.items()}
+
+    def _keep(self, client: int, number: int, vectors: Vectors) -> None:
+        """Remember what counted. A crash just before this leaves an older memory, which is stale, not wrong."""
+        if vectors:
+            head = _KeptHead(client, number)
+            frames.write(self._folder / f"kept-{client}.safetensors", frames.pack(vectors, head))
+
+    # ------------------------------------------------------------------ while it trains
+
+    def _beat(self, line: Line, stop: threading.Event) -> None:
+        """Tell the server that this host is there, also when it is busy for long."""
+        while not stop.wait(self._settings.lost_after_s / 5):
+            try:
+                line.alive(self._index)
+            except NexusError as error:
+                log.debug("federate.beat_failed", error=error.message)
+        line.close()

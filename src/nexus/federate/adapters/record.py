@@ -1,0 +1,63 @@
+"""Keep what happened: rounds as JSON lines, the model as safetensors, and both, with the metrics, in the run's record.
+
+Outside a run `nexus.log` and `nexus.artifact` check their values and keep nothing; the files are written all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from safetensors.torch import save_file
+
+import nexus
+from nexus.federate.core.algorithm import Vector
+from nexus.federate.core.trainer import TorchTrainer
+from nexus.federate.model import Outcome, Round, Settings
+
+
+def log_round(record: Round) -> None:
+    """The round's numbers as points of the run's charts, at its number as the step."""
+    dropped = sum(turn.outcome is Outcome.DROPPED for turn in record.turns)
+    refused = sum(turn.outcome is Outcome.REFUSED for turn in record.turns)
+    values = {f"federate/{name}": value for name, value in record.metrics.items()}
+    values |= {
+        "federate/seconds": record.seconds,
+        "federate/bytes_down": float(record.bytes_down),
+        "federate/bytes_up": float(record.bytes_up),
+        "federate/accepted": float(len(record.accepted)),
+        "federate/dropped": float(dropped),
+        "federate/refused": float(refused),
+    }
+    nexus.log(values, step=record.number)
+
+
+def save_result(
+    folder: Path, settings: Settings, rounds: Sequence[Round], trainer: TorchTrainer, model: Vector
+) -> dict[str, Path]:
+    """Write `rounds.jsonl`, `model.safetensors` and `result.json` into `folder`, and hand the first two to the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {name: folder / name for name in ("rounds.jsonl", "model.safetensors", "result.json")}
+    _write(paths["rounds.jsonl"], b"".join(msgspec.json.encode(record) + b"\n" for record in rounds))
+    last = rounds[-1]
+    save_file(trainer.tensors(model), paths["model.safetensors"], {"federate.model": last.model})
+    result = {
+        "settings": settings,
+        "rounds": len(rounds),
+        "metrics": last.metrics,
+        "model": last.model,
+        "bytes_down": sum(record.bytes_down for record in rounds),
+        "bytes_up": sum(record.bytes_up for record in rounds),
+    }
+    _write(paths["result.json"], msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    nexus.artifact("rounds", paths["rounds.jsonl"])
+    nexus.artifact("model", paths["model.safetensors"], kind="model", meta=dict(last.metrics))
+    return paths
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)

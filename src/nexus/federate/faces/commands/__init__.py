@@ -1,0 +1,1 @@
+"""Federate's commands."""
