@@ -38,6 +38,8 @@ class Channel:
         self._context = context
         self._inputs = inputs
         self._ended: dict[str, float] = {}  # task -> when its end was first reported, while its log is not whole
+        self._versions: dict[str, tuple[bytes, int]] = {}  # node -> what it was last told, and that answer's version
+        self._told: dict[str, frozenset[str]] = {}  # node -> the ends that the last answer acknowledged
 
     async def sync(self, node_id: str, report: Report, since: int, wait_s: float) -> Desired:
         """Take what the node observes, and answer what should be: at once if that is not `since`, else when it changes.
@@ -56,9 +58,11 @@ class Channel:
             woken = context.hints.listen(*topics)
             picture = await context.retry(lambda: self._round(node_id, report, arrived))
             left = deadline - context.clock.monotonic()
-            if picture.desired.version != since or left <= 0:
+            acknowledged = frozenset(picture.desired.acknowledged)
+            if picture.desired.version != since or acknowledged - self._told.get(node_id, frozenset()) or left <= 0:
                 context.hints.drop(woken, *topics)
                 if self._renew(picture, arrived):
+                    self._told[node_id] = acknowledged
                     return picture.desired
                 continue
             await context.hints.until(woken, min(left, _LOG_POLL_S) if picture.waiting else left, *topics)
@@ -160,9 +164,12 @@ class Channel:
         waiting = tuple(one.task for one in report.tasks if _is_end(one) and one.task in alive)
         for gone in over:
             self._ended.pop(gone, None)
-        heartbeat_s = self._context.policy.heartbeat_s
-        desired = Desired(version=0, heartbeat_s=heartbeat_s, orders=tuple(orders), acknowledged=over)
-        desired = replace(desired, version=version_of(desired))
+        desired = Desired(
+            version=self._version(node_id, orders),
+            heartbeat_s=self._context.policy.heartbeat_s,
+            orders=tuple(orders),
+            acknowledged=over,
+        )
         return _Picture(desired, tuple(order.task for order in orders), waiting)
 
     async def _orders(self, tasks: Sequence[Task]) -> list[TaskOrder]:
@@ -184,6 +191,16 @@ class Channel:
                 order = order_of(run, task, mates, self._context.policy, token=token, inputs=inputs, secrets=secrets)
                 orders.append(order)
         return orders
+
+    def _version(self, node_id: str, orders: Sequence[TaskOrder]) -> int:
+        """A number that grows when the orders change. It starts at the time, so that a restarted server's is higher."""
+        shown = [without_secrets(order) for order in orders]
+        digest = hashlib.sha256(msgspec.json.encode(shown, order="deterministic")).digest()
+        last, version = self._versions.get(node_id, (b"", 0))
+        if digest != last:
+            version = max(version + 1, int(self._context.clock.now() * 1000))
+            self._versions[node_id] = (digest, version)
+        return version
 
     def _renew(self, picture: _Picture, arrived: float) -> bool:
         """Renew what the answer orders; False when one was declared lost meanwhile, so the answer is stale."""
@@ -228,13 +245,6 @@ def returned(node: Node, now: float) -> Node:
     """A node that speaks is there."""
     state = NodeState.DRAINING if node.drain else NodeState.ONLINE
     return node if node.state is state else replace(node, state=state, seen=now)
-
-
-def version_of(desired: Desired) -> int:
-    """A number that follows from what is said, so that a restarted server gives the same one."""
-    shown = replace(desired, version=0, orders=tuple(without_secrets(order) for order in desired.orders))
-    digest = hashlib.sha256(msgspec.json.encode(shown, order="deterministic")).digest()
-    return int.from_bytes(digest[:6], "big") + 1  # 0 is what an agent says that knows nothing
 
 
 def _is_end(report: TaskReport) -> bool:
