@@ -39,7 +39,7 @@ class Logs:
             raise UsageError("an offset is not negative")
         await self._access.remember(owner)
         end = await self._store.append(owner.task, offset, data)
-        self._hints.hint(f"log:{owner.run}")
+        self._hints.hint(f"log:{owner.run}", f"log:{owner.task}")  # followers; launch, which waits for a log's end
         return end
 
     async def page(
@@ -77,7 +77,7 @@ class Logs:
         A page without lines comes every 15 seconds when nothing happens. Raises NotFoundError.
         """
         status = await self._access.run(principal, run)
-        topics = (f"log:{status.id}", f"run:{status.id}")
+        topics = (f"log:{status.id}", f"launch.run:{status.id}")
         last = self._clock.monotonic()
         first = True
         while True:

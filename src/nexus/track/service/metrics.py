@@ -20,6 +20,7 @@ CHART_POINTS = 1500
 CHART_MAX = 20_000
 _POINTS_MAX = 10_000  # of one series in one answer
 _POLL_S = 1.0
+_NOTHING = "none.0"  # a cursor that has seen no series: what comes is given whole, not thinned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,27 +123,42 @@ class Metrics:
                 curves.append(Curve(series=series, points=found, after=after + len(found)))
         return curves
 
+    async def news(self, principal: Principal, run: str, cursor: str = "", *, points: int = CHART_POINTS) -> News:
+        """What came since `cursor`; without one, every history in about `points` points. Raises NotFoundError."""
+        status = await self._access.run(principal, run)  # `ended` is read before the points, so nothing is missed
+        at = read_cursor(cursor)
+        curves = []
+        for series in await self._store.series([status.id]):
+            start = at.get(series.id, 0)
+            if series.n == start:
+                continue
+            if cursor:
+                new = await self._store.points(series.id, after=start, limit=_POINTS_MAX)
+                at[series.id] = start + len(new)
+            else:
+                new = await self._store.chart(series.id, min(max(points, 2), CHART_MAX))
+                at[series.id] = series.n
+            curves.append(Curve(series=series, points=new, after=at[series.id]))
+        return News(curves=tuple(curves), cursor=write_cursor(at), end=status.ended and not curves)
+
     async def follow(self, principal: Principal, run: str, cursor: str | None = None) -> AsyncIterator[News]:
-        """New points as they come (after `cursor`, or from now on), until the run is over. Raises NotFoundError."""
+        """New points as they come (after `cursor`, or from now on), until the run is over.
+
+        News without points come every second when nothing happens. Raises NotFoundError.
+        """
         status = await self._access.run(principal, run)
-        at = read_cursor(cursor) if cursor is not None else read_cursor(_cursor(await self._store.series([status.id])))
-        topics = (f"metrics:{status.id}", f"run:{status.id}")
+        topics = (f"metrics:{status.id}", f"launch.run:{status.id}")
+        if cursor is None:
+            cursor = _cursor(await self._store.series([status.id])) or _NOTHING
         while True:
             heard = self._hints.listen(*topics)
-            ended = (await self._access.run(principal, status.id)).ended  # before reading, so that nothing is missed
-            curves = []
-            for series in await self._store.series([status.id]):
-                start = at.get(series.id, 0)
-                if series.n > start:
-                    new = await self._store.points(series.id, after=start, limit=_POINTS_MAX)
-                    at[series.id] = start + len(new)
-                    curves.append(Curve(series=series, points=new, after=at[series.id]))
-            end = ended and not curves
-            yield News(curves=tuple(curves), cursor=write_cursor(at), end=end)
-            if end:
+            news = await self.news(principal, status.id, cursor or _NOTHING)
+            cursor = news.cursor
+            yield news
+            if news.end:
                 heard.cancel()
                 return
-            full = any(len(curve.points) >= _POINTS_MAX for curve in curves)
+            full = any(len(curve.points) >= _POINTS_MAX for curve in news.curves)
             await self._hints.until(heard, 0.0 if full else _POLL_S, *topics)
 
     async def _may_see(self, principal: Principal, run: str) -> bool:

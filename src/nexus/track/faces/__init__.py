@@ -1,0 +1,1 @@
+"""Tracking to the outside: HTTP routes, a client, commands."""

@@ -1,0 +1,1 @@
+"""Commands of tracking: logs, metrics, artifacts, models."""
