@@ -26,7 +26,7 @@ from nexus.track.model import Artifact, LogPage, Model, ModelVersion, TaskLine
 from nexus.track.ports import Leases
 from nexus.track.service import Track
 from nexus.track.service.logs import PAGE_LINES
-from nexus.track.service.metrics import CHART_POINTS
+from nexus.track.service.metrics import CHART_POINTS, News
 
 LastEvent = Annotated[str, Header(alias="last-event-id", include_in_schema=False)]
 
@@ -56,7 +56,10 @@ def _add_logs(api: APIRouter, track: Track) -> None:
         follow: bool = False,
         last_event_id: LastEvent = "",
     ) -> Response:
-        """A page has `lines` and the `cursor` that continues it. Events: `lines` (a list), then `end`; ids are cursors."""
+        """A page has `lines`, and the `cursor` that continues it.
+
+        Events are `lines` (a list of them) and at last `end`; their ids are cursors, so a browser resumes by itself.
+        """
         if follow:
             pages = track.logs.follow(principal, run, cursor=last_event_id or cursor, tail=tail, task=task)
             return await event_stream(_log_events(pages))
@@ -82,25 +85,15 @@ async def _log_events(pages: AsyncIterator[LogPage]) -> AsyncIterator[ServerEven
 
 
 def _add_metrics(api: APIRouter, track: Track) -> None:
-    @api.get("/runs/{run}/metrics", response_model=SummaryBody, summary="What a run has logged: keys, last values")
-    async def summary(principal: Viewer, run: str) -> Response:
+    @api.get("/runs/{run}/metrics", response_model=SummaryBody, summary="What a run has logged; follow=1 streams it")
+    async def summary(
+        principal: Viewer, run: str, follow: bool = False, cursor: str | None = None, last_event_id: LastEvent = ""
+    ) -> Response:
+        """Keys, last values and parameters. Events are `points` (what is new since `cursor`, or from now on), `end`."""
+        if follow:
+            news = track.metrics.follow(principal, run, last_event_id or cursor)
+            return await event_stream(_metric_events(news))
         return json_answer(summary_body(await track.metrics.summary(principal, run)))
-
-    @api.get("/runs/{run}/metrics/stream", summary="New points as server-sent events; ids are cursors")
-    async def stream(
-        principal: Viewer, run: str, cursor: str | None = None, last_event_id: LastEvent = ""
-    ) -> StreamingResponse:
-        """`points` events have what came since the last one; then `end`. Without a cursor it begins now."""
-        news = track.metrics.follow(principal, run, last_event_id or cursor)
-
-        async def events() -> AsyncIterator[ServerEvent]:
-            async for one in news:
-                if one.curves:
-                    yield ServerEvent(news_body(one), "points", one.cursor)
-                else:
-                    yield ServerEvent({}, "end", one.cursor) if one.end else ServerEvent()
-
-        return await event_stream(events())
 
     @api.get("/runs/{run}/metrics/{key:path}", response_model=list[CurveBody], summary="One key's curves, thinned")
     async def chart(
@@ -112,6 +105,14 @@ def _add_metrics(api: APIRouter, track: Track) -> None:
     ) -> Response:
         """One curve a task. With `after`, every point from that number on instead, and `after` to go on with."""
         return json_answer(curve_bodies(await track.metrics.chart(principal, run, key, points=points, after=after)))
+
+
+async def _metric_events(news: AsyncIterator[News]) -> AsyncIterator[ServerEvent]:
+    async for one in news:
+        if one.curves:
+            yield ServerEvent(news_body(one), "points", one.cursor)
+        else:
+            yield ServerEvent({}, "end", one.cursor) if one.end else ServerEvent()
 
 
 def _add_artifacts(api: APIRouter, track: Track) -> None:

@@ -97,6 +97,9 @@ class AliasTarget:
     version: int
 
 
+_NUMBERS = ("value", "low", "high")
+
+
 def number(value: float) -> Number:
     """A float as JSON can carry it."""
     if math.isfinite(value):
@@ -112,15 +115,13 @@ def _numbers(values: array[float]) -> list[Number]:
 def series_body(series: Series) -> SeriesBody:
     """To JSON."""
     known = {name.name: getattr(series, name.name) for name in fields(series)}
-    return SeriesBody(
-        **{**known, "value": number(series.value), "low": number(series.low), "high": number(series.high)}
-    )
+    return SeriesBody(**{**known, **{name: number(known[name]) for name in _NUMBERS}})
 
 
 def read_series(body: SeriesBody) -> Series:
     """From JSON."""
     known = {name.name: getattr(body, name.name) for name in fields(body)}
-    return Series(**{**known, "value": float(body.value), "low": float(body.low), "high": float(body.high)})
+    return Series(**{**known, **{name: float(known[name]) for name in _NUMBERS}})
 
 
 def curve_body(curve: Curve) -> CurveBody:
