@@ -157,6 +157,13 @@ class Access:
             token = await self.redeem(code, Purpose.LOGIN)
         return await self.create(purpose=Purpose.SESSION, subject=token.subject, project=token.project, role=token.role)
 
+    async def end_session(self, secret: str) -> None:
+        """Log a browser out; nothing happens if it was not logged in."""
+        token = await self._find(secret)
+        if token is not None and token.purpose is Purpose.SESSION:
+            await self._records.apply((TOKENS, replace(token, revoked=True)))
+            self._cache.clear()
+
     # ------------------------------------------------------------------ runs
 
     def run_token(self, run: str, project: str) -> str:
