@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from fastapi import Response
 
 from nexus.deploy.model import Deployment, EndpointView
+from nexus.federate.model import Round
 from nexus.kernel.clock import Clock
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal
@@ -177,23 +178,12 @@ class Models(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One federated aggregation step as a run told it."""
-
-    number: int
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    clients: Mapping[str, str] = field(default_factory=dict)  # client -> trained | failed | late
-    count: int = 0  # how many clients were used
-    bytes_up: float = 0.0
-    bytes_down: float = 0.0
-    seconds: float | None = None
-
-
 class Federate(Protocol):
     """Rounds of federated runs."""
 
-    async def rounds(self, who: Principal, run: str) -> list[Round]: ...
+    async def rounds(self, who: Principal, run: str) -> list[Round]:
+        """By number. Raises NotFoundError."""
+        ...
 
 
 class Deploy(Protocol):

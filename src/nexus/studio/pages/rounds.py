@@ -30,8 +30,8 @@ def _routes(router: APIRouter, site: Site) -> None:
             "ended": RUN_LIFE.is_final(run.state),
             "rounds": sorted(rounds, key=lambda one: -one.number),
             "names": sorted({name for one in rounds for name in one.metrics}),
-            "heat": heat_map(rounds) if any(one.clients for one in rounds) else "",
-            "clients": len({client for one in rounds for client in one.clients}),
+            "heat": heat_map(rounds) if rounds else "",
+            "clients": len({client for one in rounds for client in one.cohort}),
         }
         if is_fragment(request):
             return HTMLResponse(render.fragment("_rounds_of.html", **values))

@@ -1,0 +1,1 @@
+"""The slices' services as the pages' ports: Studio's own words on one side, theirs on the other."""
