@@ -1,0 +1,85 @@
+"""Launch over HTTP, typed: what the command line and `nexus.Client` use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nexus.infra.http_client import HttpClient
+from nexus.launch.faces.views import EventPage, NodeUse, RunPage, ScaleRequest
+from nexus.launch.model import RUN_LIFE, Node, Placement, Run, Submission, Task
+
+_WAIT_S = 20.0  # below the HTTP client's own timeout
+
+
+@dataclass(frozen=True)
+class LaunchClient:
+    """The routes of `faces/api.py`. A run is named by id, the beginning of one, or its name."""
+
+    http: HttpClient
+
+    def submit(self, submission: Submission) -> Run:
+        return self.http.post("/v1/runs", Run, submission)
+
+    def plan(self, submission: Submission) -> Placement:
+        return self.http.post("/v1/runs/plan", Placement, submission)
+
+    def page(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        name: str | None = None,
+        state: str | None = None,
+        kind: str | None = None,
+        user: str | None = None,
+    ) -> RunPage:
+        return self.http.get(
+            "/v1/runs", RunPage, limit=limit, cursor=cursor, name=name, state=state, kind=kind, user=user
+        )
+
+    def run(self, run: str) -> Run:
+        return self.http.get(f"/v1/runs/{run}", Run)
+
+    def watch(self, run: str, version: int, wait_s: float = _WAIT_S) -> Run:
+        """The run as soon as it is not at `version` any more, or after `wait_s`."""
+        return self.http.get(f"/v1/runs/{run}", Run, version=version, wait_s=wait_s)
+
+    def follow(self, run: str) -> Iterator[Run]:
+        """The run at each change, until it is over."""
+        seen = self.run(run)
+        yield seen
+        while not RUN_LIFE.is_final(seen.state):
+            now = self.watch(seen.id, seen.version)
+            if now.version != seen.version:
+                seen = now
+                yield seen
+
+    def tasks(self, run: str) -> list[Task]:
+        return self.http.get(f"/v1/runs/{run}/tasks", list[Task])
+
+    def run_events(self, run: str, *, after: int = 0, limit: int = 1000) -> EventPage:
+        return self.http.get(f"/v1/runs/{run}/events", EventPage, after=after, limit=limit)
+
+    def stop(self, run: str) -> Run:
+        return self.http.post(f"/v1/runs/{run}/stop", Run)
+
+    def restart(self, run: str) -> Run:
+        return self.http.post(f"/v1/runs/{run}/restart", Run)
+
+    def scale(self, run: str, role: str, count: int) -> Run:
+        return self.http.post(f"/v1/runs/{run}/scale", Run, ScaleRequest(role=role, count=count))
+
+    def nodes(self) -> list[NodeUse]:
+        return self.http.get("/v1/nodes", list[NodeUse])
+
+    def drain(self, node: str, *, drain: bool = True) -> Node:
+        return self.http.post(f"/v1/nodes/{node}/drain", Node, on=drain)
+
+    def remove(self, node: str) -> Node:
+        return self.http.call("DELETE", f"/v1/nodes/{node}", Node)
+
+    def events(
+        self, *, after: int = 0, subject: str | None = None, newest: bool = False, limit: int = 100
+    ) -> EventPage:
+        return self.http.get("/v1/events", EventPage, after=after, subject=subject, newest=newest, limit=limit)
