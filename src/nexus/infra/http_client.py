@@ -28,18 +28,18 @@ class HttpClient:
     def close(self) -> None:
         self._http.close()
 
-    def call(self, method: str, path: str, kind: type[T], *, body: Any = None, **params: Any) -> T:
+    def call(self, method: str, path: str, kind: type[T], /, *, body: Any = None, **params: Any) -> T:
         """Send `body` (dataclasses are fine) as JSON, and decode the answer as `kind`. Raises NexusError."""
         content = msgspec.json.encode(body) if body is not None else None
         headers = {"content-type": "application/json"} if body is not None else {}
         response = self.request(method, path, content=content, headers=headers, params=_given(params))
         return msgspec.json.decode(response.content or b"null", type=kind)
 
-    def get(self, path: str, kind: type[T], **params: Any) -> T:
+    def get(self, path: str, kind: type[T], /, **params: Any) -> T:
         """`call("GET", ...)`."""
         return self.call("GET", path, kind, **params)
 
-    def post(self, path: str, kind: type[T], body: Any = None, **params: Any) -> T:
+    def post(self, path: str, kind: type[T], /, body: Any = None, **params: Any) -> T:
         """`call("POST", ...)`."""
         return self.call("POST", path, kind, body=body, **params)
 
