@@ -1,0 +1,115 @@
+"""`kind: federate` in a job file: one server task and client tasks that talk over the network, from one Python file.
+
+    kind: federate
+    federate: {app: app.py, clients: 3, rounds: 15, algorithm: fedprox, options: {mu: 0.1}}
+
+What the section leaves out stays as the file's own `Settings` say.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from nexus.federate.core.algorithms import ALGORITHMS, build
+from nexus.kernel.errors import NexusError, UsageError
+from nexus.launch.core.jobkind import JobKind
+from nexus.launch.core.roles import role_plan, run_plan
+from nexus.launch.core.spec import JobSpec, Section
+from nexus.launch.model import OnExit, Port, RunPlan
+
+PORT = Port("federate")
+
+
+class LocalSection(Section):
+    """How a client trains."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    """Times it goes over its own data in a round."""
+    batch: int | None = Field(default=None, ge=1)
+    """Samples in a step."""
+    lr: float | None = Field(default=None, gt=0)
+    """The rate of its SGD."""
+
+
+class FederateSection(Section):
+    """What only a federated job has."""
+
+    app: str = "app.py"
+    """The Python file in the workspace that defines `task`."""
+    clients: int = Field(default=3, ge=1, le=10_000)
+    """How many client tasks; the task's clients are dealt out to them by index."""
+    rounds: int | None = Field(default=None, ge=1)
+    """How many rounds."""
+    cohort: int | None = Field(default=None, ge=1)
+    """How many of the task's clients take part in a round."""
+    algorithm: str | None = None
+    """How to learn together: fedavg, fedprox, scaffold, fedadam."""
+    options: dict[str, float] = Field(default_factory=dict)
+    """The algorithm's own options, such as mu of fedprox."""
+    seed: int | None = None
+    """The same seed gives the same model, in simulation too."""
+    local: LocalSection = LocalSection()
+    """How a client trains."""
+    quorum: float | None = Field(default=None, gt=0, le=1)
+    """The part of a cohort without which a round fails."""
+    deadline_s: float | None = Field(default=None, gt=0)
+    """After how many seconds a round goes on without those who are missing."""
+    lost_after_s: float | None = Field(default=None, gt=0)
+    """After how many seconds of silence a client task is not waited for."""
+
+    @field_validator("app")
+    @classmethod
+    def _inside(cls, value: str) -> str:
+        if not value.endswith(".py") or value.startswith(("/", "-")) or ".." in value.split("/"):
+            raise ValueError("app must be a .py file inside the workspace")
+        return value
+
+
+class Federate:
+    """A server whose end ends the run, and clients without one of which the run goes on; all start together."""
+
+    section = FederateSection
+
+    def compile(self, spec: JobSpec, section: FederateSection) -> RunPlan:
+        """Raises UsageError for an unknown algorithm or option."""
+        if spec.run:
+            raise UsageError(
+                "a federated job says what to run by `federate.app`", hint="Take `run` out of the file.", field="run"
+            )
+        if section.options and section.algorithm is None:
+            raise UsageError("these options belong to no algorithm", hint="Add `algorithm:`.", field="federate.options")
+        if section.algorithm is not None:
+            _check(section.algorithm, section.options)
+        argv = ("python", "-m", "nexus.federate.run", *_changes(section), section.app)
+        server = role_plan(spec, "server", argv=argv, ports=(PORT,), gang=True, on_exit=OnExit.ANY, health=None)
+        client = role_plan(
+            spec,
+            "client",
+            argv=argv,
+            ports=(),
+            count=section.clients,
+            gang=True,
+            on_exit=OnExit.IGNORE,
+            health=None,
+        )
+        return run_plan(spec, (server, client))
+
+
+def _check(algorithm: str, options: dict[str, float]) -> None:
+    field = "federate.options" if algorithm in ALGORITHMS else "federate.algorithm"
+    try:
+        build(algorithm, options)
+    except NexusError as error:
+        raise UsageError(error.message, hint=error.hint, field=field) from error
+
+
+def _changes(section: FederateSection) -> tuple[str, ...]:
+    """What differs from the file's own settings, as `--set` arguments of the role's process."""
+    plain: dict[str, object] = section.model_dump(exclude_none=True, exclude={"app", "clients", "local", "options"})
+    changes = dict(plain)
+    changes |= {f"algorithm.{name}": value for name, value in section.options.items()}
+    changes |= {f"local.{name}": value for name, value in section.local.model_dump(exclude_none=True).items()}
+    return tuple(part for name, value in changes.items() for part in ("--set", f"{name}={value}"))
+
+
+JOB_KIND: JobKind[FederateSection] = Federate()
