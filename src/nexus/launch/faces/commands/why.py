@@ -1,0 +1,47 @@
+"""`nexus why`: why a run is where it is."""
+
+from __future__ import annotations
+
+import click
+
+from nexus.infra.shell import Shell
+from nexus.launch.core.exits import why_it_ended
+from nexus.launch.faces.client import LaunchClient
+from nexus.launch.faces.words import state_of
+from nexus.launch.model import TASK_LIFE, Run, Task, TaskState
+
+
+@click.command()
+@click.argument("run")
+@click.pass_obj
+def command(shell: Shell, run: str) -> None:
+    """Say why RUN waits, fails, or is not done yet, and what to do about it."""
+    client = LaunchClient(shell.http)
+    found = client.run(run)
+    tasks = client.tasks(found.id)
+    lines = explain(found, tasks)
+    if shell.json:
+        shell.emit({"run": found.id, "state": found.state, "reason": found.reason, "lines": lines})
+        return
+    for line in lines:
+        shell.say(line)
+
+
+def explain(run: Run, tasks: list[Task]) -> list[str]:
+    """In words: the state, the reason, every rejection, and what each task does or why it ended."""
+    lines = [f"{run.name} is {state_of(run)}" + (f": {run.reason}" if run.reason else "")]
+    lines += [f"  {rejection}" for rejection in run.rejections]
+    for task in tasks:
+        if task.run_attempt != run.attempt and TASK_LIFE.is_final(task.state):
+            continue
+        if TASK_LIFE.is_final(task.state):
+            if task.state is not TaskState.SUCCEEDED:
+                lines.append(f"  {task.role}[{task.index}] {why_it_ended(task)}")
+        elif task.state is not TaskState.RUNNING:
+            waits = "" if task.go or task.state is not TaskState.READY else "waits for the rest of its gang"
+            lines.append(f"  {task.role}[{task.index}] is {task.state}: {task.detail or waits or 'no word yet'}")
+    if run.rejections:
+        lines.append("Ask for less, join another machine (nexus agent join), or wait: it starts when one is free.")
+    elif run.state == "failed":
+        lines.append(f"Its log says more: nexus logs {run.id}")
+    return lines
