@@ -1,0 +1,50 @@
+"""`python -m nexus.agent HOME`: the agent's process, without the command line's weight."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from nexus.agent.wire import Options, membership, open_agent
+from nexus.kernel.errors import NexusError
+
+
+class Notes:
+    """Lines for the machine's owner on standard error; the same line only once in a row."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, text: str) -> None:
+        if text != self._last:
+            self._last = text
+            sys.stderr.write(f"nexus agent: {text}\n")
+            sys.stderr.flush()
+
+
+async def work(home: Path) -> None:
+    """Run the agent until TERM or INT."""
+    member = membership(home)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    note = Notes()
+    async with open_agent(home, member, Options(note=note)) as agent:
+        note(f"{member.name} works for {member.url}")
+        await agent.run(stop)
+
+
+def main(args: list[str]) -> int:
+    """The exit code: 0, or that of the error."""
+    try:
+        asyncio.run(work(Path(args[0])))
+    except NexusError as error:
+        sys.stderr.write(f"error: {error.message}\n" + (f"  → {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""The agent's folder: where everything is. Nobody but its owner may read it.
+
+<home>/node.json              this machine's name and token
+<home>/wake                   a pipe by which shims wake the agent
+<home>/sdk/nexus              this package, for jobs in any environment
+<home>/environments/<hash>    prepared environments
+<home>/checkpoints/<run>      what attempts of a run on this machine leave to each other
+<home>/tasks/<task>.<epoch>   task.json, lease, work/, spool/, log/, setup/, job/
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import nexus
+from nexus.kernel.errors import ConflictError, UsageError
+from nexus.launch.protocol import TaskOrder
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHome:
+    """One task's folder."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        return self.path / "task.json"
+
+    @property
+    def lease(self) -> Path:
+        return self.path / "lease"
+
+    @property
+    def work(self) -> Path:
+        return self.path / "work"
+
+    @property
+    def outputs(self) -> Path:
+        return self.path / "outputs"
+
+    @property
+    def spool(self) -> Path:
+        return self.path / "spool"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log"
+
+    @property
+    def setup(self) -> Path:
+        return self.path / "setup"
+
+    @property
+    def job(self) -> Path:
+        return self.path / "job"
+
+    @property
+    def parcels(self) -> Path:
+        return self.path / "parcels"
+
+    @property
+    def environment(self) -> Path:
+        """Names the environment that was prepared for the task."""
+        return self.path / "environment"
+
+    def make(self) -> None:
+        """Create what every task has."""
+        for folder in (self.path, self.outputs, self.spool, self.log, self.parcels):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+class Home:
+    """The agent's folder, made on first use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        for folder in (self.path, self.tasks, self.environments, self.checkpoints, self.path / "sdk"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._link_sdk()
+        if not self.wake.exists():
+            os.mkfifo(self.wake, 0o600)
+
+    @property
+    def tasks(self) -> Path:
+        return self.path / "tasks"
+
+    @property
+    def environments(self) -> Path:
+        return self.path / "environments"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def wake(self) -> Path:
+        return self.path / "wake"
+
+    @property
+    def node(self) -> Path:
+        return self.path / "node.json"
+
+    @property
+    def sdk(self) -> Path:
+        return self.path / "sdk"
+
+    def task(self, order: TaskOrder) -> TaskHome:
+        """The folder of a task under this lease. Raises UsageError if its id could lead elsewhere."""
+        return TaskHome(self.tasks / f"{_checked(order.task)}.{int(order.epoch)}")
+
+    def run_checkpoints(self, order: TaskOrder) -> Path:
+        """What this run's attempts on this machine share."""
+        folder = self.checkpoints / _checked(order.run)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def lock(self) -> int:
+        """Keep a second agent out of this home while this process lives. Raises ConflictError."""
+        fd = os.open(self.path / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(fd)
+            raise ConflictError(
+                f"another agent works in {self.path}",
+                hint="One agent a home: stop the other, or name another folder with --home.",
+            ) from error
+        return fd
+
+    def _link_sdk(self) -> None:
+        link, package = self.path / "sdk" / "nexus", Path(nexus.__file__).parent
+        if link.is_symlink() and link.readlink() == package:
+            return
+        draft = link.with_name(f"nexus.{os.getpid()}")
+        draft.symlink_to(package)
+        draft.replace(link)
+
+
+def _checked(text: str) -> str:
+    if _SAFE.fullmatch(text) is None:
+        raise UsageError(f"{text[:100]!r} cannot name a task or run")
+    return text

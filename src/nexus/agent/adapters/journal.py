@@ -1,0 +1,42 @@
+"""The agent's memory: one file a task, replaced as a whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import msgspec
+
+from nexus.agent.adapters.home import Home
+from nexus.agent.model import LocalTask
+from nexus.launch.protocol import TaskOrder
+
+
+class FileJournal:
+    """Implements `ports.Journal`. A record that cannot be read is put aside, and the owner is told."""
+
+    def __init__(self, home: Home, note: Callable[[str], None] = lambda _: None) -> None:
+        self._home = home
+        self._note = note
+
+    def load(self) -> list[LocalTask]:
+        found = []
+        for record in sorted(self._home.tasks.glob("*/task.json")):
+            try:
+                found.append(msgspec.json.decode(record.read_bytes(), type=LocalTask))
+            except (msgspec.DecodeError, OSError) as error:
+                self._note(f"{record} cannot be read ({error}); it is kept as task.json.broken")
+                record.replace(record.with_name("task.json.broken"))
+        return found
+
+    def save(self, task: LocalTask) -> None:
+        home = self._home.task(task.order)
+        home.make()
+        draft = home.record.with_name("task.json.new")
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds the order's secrets
+        with os.fdopen(fd, "wb") as file:
+            file.write(msgspec.json.encode(task))
+        draft.replace(home.record)
+
+    def drop(self, order: TaskOrder) -> None:
+        self._home.task(order).record.unlink(missing_ok=True)

@@ -1,0 +1,220 @@
+"""Start shims, find them again, end them. What a shim left on disk is the truth; nothing here needs memory."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import sys
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from nexus.agent.adapters import shim
+from nexus.agent.adapters.home import Home, TaskHome
+from nexus.agent.adapters.shim.formats import decode_spec, decode_status, encode_spec, start_ticks
+from nexus.agent.model import Exit, Sighting
+from nexus.kernel.errors import LimitError
+from nexus.kernel.units import format_bytes
+
+LOG_CAP_B = 64 * 1024 * 1024  # of a task's log that the server does not have yet
+_START = str(Path(shim.__file__).with_name("start.py"))
+_CALM_S = 0.005  # wake-ups are looked at this often at most, however often a job writes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What a shim shall run. `letters`: the log streams of its standard output and error."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: Path
+    task: str
+    timeout_s: float | None = None
+    grace_s: float = 10.0
+    letters: tuple[str, str] = ("o", "e")
+
+
+class Launcher:
+    """Every shim of this machine's agent."""
+
+    def __init__(self, home: Home, boot: str, log_cap_b: int = LOG_CAP_B) -> None:
+        self._home = home
+        self._boot = boot
+        self._log_cap_b = log_cap_b
+        self._children: dict[Path, int] = {}
+        self._count = 0  # of wake-ups
+        self._woken = asyncio.Event()
+        self._seen: weakref.WeakKeyDictionary[asyncio.Task[object], int] = weakref.WeakKeyDictionary()
+        self._pipe = -1
+
+    def close(self) -> None:
+        """Stop listening; the shims go on."""
+        if self._pipe >= 0:
+            asyncio.get_running_loop().remove_reader(self._pipe)
+            os.close(self._pipe)
+            self._pipe = -1
+
+    def start(self, place: Path, home: TaskHome, program: Program) -> None:
+        """Start `program` at `place`, at most once: a second shim there ends before it does anything.
+
+        Raises LimitError if the disk is full.
+        """
+        self._listen()
+        spec = {
+            "argv": list(program.argv),
+            "env": [f"{name}={value}" for name, value in program.env.items()],
+            "cwd": [str(program.cwd)],
+            "place": [str(place)],
+            "log": [str(home.log)],
+            "lease": [str(home.lease)],
+            "wake": [str(self._home.wake)],
+            "marker": [f"NEXUS_TASK_ID={program.task}"],
+            "timeout_s": [str(program.timeout_s or 0)],
+            "grace_s": [str(program.grace_s)],
+            "cap_b": [str(self._log_cap_b)],
+            "letters": list(program.letters),
+            "boot": [self._boot],
+        }
+        try:
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(place / "spec", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds secrets
+            with os.fdopen(fd, "wb") as file:
+                file.write(encode_spec(spec))
+            self._children[place] = self._spawn(place)
+        except OSError as error:
+            raise LimitError(
+                f"the task cannot be started: {error.strerror or error}", hint=f"Make room in {self._home.path}."
+            ) from error
+
+    def _spawn(self, place: Path) -> int:
+        """A shim gets nothing of this process: no variables (tokens!), no open files, no terminal.
+
+        TERM waits until it can be heeded.
+        """
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, str(place / "shim.err"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+        ]
+        argv = [sys.executable, "-I", "-S", _START, str(place / "spec")]
+        return os.posix_spawn(sys.executable, argv, {}, file_actions=actions, setsid=True, setsigmask=(signal.SIGTERM,))
+
+    def look(self, place: Path) -> Sighting:
+        """What became of the program at `place`."""
+        is_starting = self._is_child_alive(place)
+        end = _read_exit(place)
+        if end is not None:
+            return Sighting(exit=end)
+        try:
+            claim = os.open(place / "claim", os.O_RDONLY)
+        except FileNotFoundError:
+            return self._unclaimed(place, is_starting)
+        try:
+            fcntl.flock(claim, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return Sighting(alive=True, detail=_trouble(decode_status(os.pread(claim, 4096, 0))))
+        else:
+            end = _read_exit(place)  # it may have come since
+            return Sighting(exit=end or self._abandoned(place, decode_status(os.pread(claim, 4096, 0))))
+        finally:
+            os.close(claim)
+
+    def _unclaimed(self, place: Path, is_starting: bool) -> Sighting:
+        if is_starting:
+            return Sighting(alive=True)
+        if place in self._children:
+            try:
+                why = (place / "shim.err").read_text(errors="replace")[-2000:]
+            except OSError:
+                why = ""
+            return Sighting(exit=Exit(detail=f"its shim could not start: {why.strip() or 'no reason given'}"))
+        return Sighting()
+
+    def _abandoned(self, place: Path, status: dict[str, str]) -> Exit:
+        """The shim is dead and left no end: it was killed, or the machine was restarted."""
+        if decode_spec((place / "spec").read_bytes())["boot"] != [self._boot]:
+            return Exit(killed_for="reboot")
+        job = int(status.get("job") or 0)
+        if job and start_ticks(job) == status.get("job_start"):
+            os.killpg(job, signal.SIGKILL)
+        return Exit(detail="its shim was killed, and the job with it")
+
+    def stop(self, place: Path) -> None:
+        """TERM to the program and its children, KILL after its grace; nothing if it has ended."""
+        try:
+            status = decode_status((place / "claim").read_bytes())
+            pid = int(status.get("shim") or 0)
+            is_same = pid > 0 and start_ticks(pid) == status.get("shim_start")
+        except FileNotFoundError:
+            pid, is_same = self._children.get(place, 0), self._is_child_alive(place)
+        if is_same:
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                return
+
+    def forget(self, place: Path) -> None:
+        """The program has ended, and its place is about to go."""
+        self._is_child_alive(place)
+        self._children.pop(place, None)
+
+    def _is_child_alive(self, place: Path) -> bool:
+        pid = self._children.get(place, 0)
+        if pid <= 0:
+            return False
+        try:
+            gone, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            gone = pid
+        if gone:
+            self._children[place] = -1
+        return not gone
+
+    async def activity(self, timeout_s: float) -> None:
+        """Return when any shim has said something since this asyncio task last returned from here, or in time."""
+        self._listen()
+        me = asyncio.current_task()
+        assert me is not None  # noqa: S101 (coroutines run in tasks)
+        if self._seen.get(me, 0) == self._count:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+        self._seen[me] = self._count
+
+    def _listen(self) -> None:
+        if self._pipe < 0:
+            self._pipe = os.open(self._home.wake, os.O_RDWR | os.O_NONBLOCK)
+            asyncio.get_running_loop().add_reader(self._pipe, self._on_wake)
+
+    def _on_wake(self) -> None:
+        loop = asyncio.get_running_loop()
+        os.read(self._pipe, 65536)
+        self._count += 1
+        woken, self._woken = self._woken, asyncio.Event()
+        woken.set()
+        loop.remove_reader(self._pipe)
+        loop.call_later(_CALM_S, self._resume)
+
+    def _resume(self) -> None:
+        if self._pipe >= 0:
+            asyncio.get_running_loop().add_reader(self._pipe, self._on_wake)
+
+
+def _read_exit(place: Path) -> Exit | None:
+    try:
+        return msgspec.json.decode((place / "exit").read_bytes().strip(), type=Exit)
+    except FileNotFoundError:
+        return None
+
+
+def _trouble(status: dict[str, str]) -> str:
+    lost = int(status.get("lost") or 0)
+    if status.get("full") == "1":
+        return f"disk full: {format_bytes(lost)} of log lost so far"
+    return ""

@@ -1,0 +1,100 @@
+"""What this machine is: processors, memory, disk, accelerators, address, and which boot of it this is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nexus import __version__
+from nexus.kernel.ids import to_name
+from nexus.launch.model import Capacity, Gpu
+from nexus.launch.protocol import NodeInfo
+
+_MIB = 1024 * 1024
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def probe(home: Path, url: str, *, name: str = "", labels: Mapping[str, str] | None = None) -> NodeInfo:
+    """This machine, as the server shall see it. Takes some milliseconds; with NVIDIA GPUs about a second."""
+    own = {"os": platform.system().lower(), "arch": platform.machine(), "python": platform.python_version()}
+    return NodeInfo(
+        name=name or to_name(socket.gethostname()),
+        boot=boot_id(),
+        capacity=Capacity(cpu=cpus(), memory_b=memory_b(), disk_b=shutil.disk_usage(home).free, gpus=nvidia_gpus()),
+        labels=own | dict(labels or {}),
+        address=own_address(url),
+        agent_version=__version__,
+        isolation=("process",),
+    )
+
+
+def boot_id() -> str:
+    """Another value after each start of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        words = _output("sysctl", "-n", "kern.boottime").strip()
+        return words or "unknown"
+
+
+def cpus() -> float:
+    """Processors that this program may use: fewer than the machine's where a mask or a cgroup says so."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _read(_CGROUP / "cpu.max").partition(" ")
+    if not quota:
+        quota, period = _read(_CGROUP / "cpu/cpu.cfs_quota_us"), _read(_CGROUP / "cpu/cpu.cfs_period_us")
+    if quota.isdigit() and period.isdigit() and int(period):
+        return min(float(affinity), round(int(quota) / int(period), 2))
+    return float(affinity)
+
+
+def memory_b() -> int:
+    """Memory that tasks may use: the machine's, or less where a cgroup says so."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [_read(_CGROUP / "memory.max"), _read(_CGROUP / "memory/memory.limit_in_bytes")]
+    return min([whole, *(int(limit) for limit in limits if limit.isdigit())])
+
+
+def nvidia_gpus() -> tuple[Gpu, ...]:
+    """NVIDIA GPUs in the order of their numbers; none if there is no driver, or it does not answer."""
+    words = _output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
+    found = []
+    for line in words.splitlines():
+        name, _, memory = line.rpartition(",")
+        if name.strip() and memory.strip().isdigit():
+            found.append(Gpu(name.strip().removeprefix("NVIDIA "), int(memory) * _MIB))
+    return tuple(found)
+
+
+def own_address(url: str) -> str:
+    """The address of this machine from which it reaches the server: by it, others find its tasks."""
+    parts = urlsplit(url)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe_socket:
+            probe_socket.connect((parts.hostname or "127.0.0.1", parts.port or 443))  # sends nothing
+            return str(probe_socket.getsockname()[0])
+    except OSError:
+        return "127.0.0.1"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _output(*command: str) -> str:
+    if shutil.which(command[0]) is None:
+        return ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""

@@ -1,0 +1,199 @@
+"""What tasks wrote, on this machine's disk, until the server has it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+
+from nexus.agent.adapters.home import Home, TaskHome
+from nexus.agent.adapters.launcher import LOG_CAP_B
+from nexus.agent.adapters.packages import pack
+from nexus.agent.adapters.shim.spool import LogSpool, segment_starts
+from nexus.agent.adapters.workspace import safe_below
+from nexus.agent.model import LOG, Parcel
+from nexus.kernel.logframes import parse
+from nexus.launch.protocol import TaskOrder
+
+_CHUNK_B = 1024 * 1024
+
+
+class _Request(msgspec.Struct):
+    """What the SDK writes into `artifact-*.json`."""
+
+    name: str
+    path: str
+    kind: str = "artifact"
+    meta: dict[str, str] = {}
+    copied: bool = False
+
+
+class DiskSpool:
+    """Implements `ports.Spool` on the folders of the agent's home."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def say(self, order: TaskOrder, text: str) -> None:
+        home = self._home.task(order)
+        home.make()
+        log = LogSpool(str(home.log), LOG_CAP_B)
+        try:
+            for line in text.splitlines():
+                log.add(b"n", line.encode("utf-8", "replace"))
+        finally:
+            log.close()
+
+    def ends(self, order: TaskOrder) -> dict[str, int]:
+        home = self._home.task(order)
+        result = {LOG: _log_end(home.log)}
+        try:
+            with os.scandir(home.spool) as entries:
+                for entry in entries:
+                    if entry.name.startswith("m-") and entry.name.endswith(".bin") and entry.is_file():
+                        result[entry.name] = entry.stat().st_size
+        except FileNotFoundError:
+            pass
+        return result
+
+    def read(self, order: TaskOrder, stream: str, offset: int, limit_b: int) -> bytes:
+        home = self._home.task(order)
+        if stream != LOG:
+            return _read(home.spool / stream, offset, limit_b)
+        starts = [start for start in _starts(home.log) if start <= offset]
+        return _read(home.log / f"{starts[-1]:016d}", offset - starts[-1], limit_b) if starts else b""
+
+    def free(self, order: TaskOrder, stream: str, offset: int) -> None:
+        """Whole segments of the log that the server has. Metrics stay until the task goes: they are small."""
+        if stream != LOG:
+            return
+        home = self._home.task(order)
+        starts = _starts(home.log)
+        for start, following in pairwise(starts):
+            if following <= offset:
+                (home.log / f"{start:016d}").unlink(missing_ok=True)
+
+    def tail(self, order: TaskOrder, count: int) -> str:
+        """The last lines of the log, for people."""
+        home = self._home.task(order)
+        end = _log_end(home.log)
+        raw = self.read(order, LOG, max(0, end - 16_384), 16_384).split(b"\n")[:-1]
+        return "\n".join(parse(line).text for line in raw[-count:])
+
+    async def requests(self, order: TaskOrder) -> Sequence[Parcel]:
+        home = self._home.task(order)
+        found = []
+        for file in _request_files(home.spool):
+            parcel = await asyncio.to_thread(_read_request, home, file)
+            if parcel is None:
+                file.replace(file.with_suffix(".failed"))
+            else:
+                found.append(parcel)
+        return found
+
+    async def outputs(self, order: TaskOrder) -> Sequence[Parcel]:
+        home = self._home.task(order)
+        found = []
+        for name in order.outputs:
+            source = safe_below(home.work, name)
+            if source is None:
+                self.say(order, f"warning: the output {name} is not there, so it is not kept")
+            else:
+                found.append(await asyncio.to_thread(_parcel, home, source, _Request(name=name, path=name), name))
+        if any(home.outputs.iterdir()):
+            request = _Request(name="outputs", path="")
+            found.append(await asyncio.to_thread(_parcel, home, home.outputs, request, "outputs"))
+        return found
+
+    async def open(self, order: TaskOrder, parcel: Parcel) -> AsyncIterator[bytes]:
+        with _content(self._home.task(order), parcel).open("rb") as file:
+            while chunk := await asyncio.to_thread(file.read, _CHUNK_B):
+                yield chunk
+
+    def done(self, order: TaskOrder, parcel: Parcel) -> None:
+        home = self._home.task(order)
+        if parcel.packed:
+            _content(home, parcel).unlink(missing_ok=True)
+        request = home.spool / parcel.key
+        if request.suffix == ".json":
+            request.unlink(missing_ok=True)
+            shutil.rmtree(request.with_suffix(".d"), ignore_errors=True)
+
+
+def _starts(folder: Path) -> list[int]:
+    try:
+        return segment_starts(str(folder))
+    except FileNotFoundError:
+        return []
+
+
+def _log_end(folder: Path) -> int:
+    starts = _starts(folder)
+    return starts[-1] + (folder / f"{starts[-1]:016d}").stat().st_size if starts else 0
+
+
+def _read(path: Path, offset: int, limit_b: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return os.pread(file.fileno(), limit_b, offset)
+    except FileNotFoundError:
+        return b""
+
+
+def _request_files(folder: Path) -> list[Path]:
+    try:
+        names = [name for name in os.listdir(folder) if name.startswith("artifact-") and name.endswith(".json")]  # noqa: PTH208
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(names)]
+
+
+def _read_request(home: TaskHome, file: Path) -> Parcel | None:
+    """What the job asked to keep; None if it cannot be read."""
+    try:
+        request = msgspec.json.decode(file.read_bytes(), type=_Request)
+        source = home.work / request.path
+        return _parcel(home, source, request, file.name)
+    except (msgspec.DecodeError, OSError):
+        return None
+
+
+def _parcel(home: TaskHome, source: Path, request: _Request, key: str) -> Parcel:
+    """The source ready to be sent: a folder is packed, a file stays where it is."""
+    is_folder = source.is_dir()
+    content = source
+    if is_folder:
+        content = home.parcels / (hashlib.sha256(key.encode()).hexdigest()[:16] + ".package")
+        pack(source, content)
+    digest, size = _digest(content)
+    return Parcel(
+        key=key,
+        name=request.name,
+        digest=digest,
+        size_b=size,
+        path=str(source),
+        packed=is_folder,
+        kind=request.kind,
+        meta=request.meta,
+    )
+
+
+def _content(home: TaskHome, parcel: Parcel) -> Path:
+    if parcel.packed:
+        return home.parcels / (hashlib.sha256(parcel.key.encode()).hexdigest()[:16] + ".package")
+    return Path(parcel.path)
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    found, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_B):
+            found.update(chunk)
+            size += len(chunk)
+    return found.hexdigest(), size

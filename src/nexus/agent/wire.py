@@ -1,0 +1,151 @@
+"""The agent's own composition root: concrete classes around `service.Agent`. It imports little, to stay small."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from nexus import __version__
+from nexus.agent.adapters.clock import LeaseClock
+from nexus.agent.adapters.environments import Environments
+from nexus.agent.adapters.home import Home
+from nexus.agent.adapters.http_channel import HttpChannel
+from nexus.agent.adapters.http_wire import HttpWire
+from nexus.agent.adapters.journal import FileJournal
+from nexus.agent.adapters.launcher import Launcher
+from nexus.agent.adapters.probe import probe
+from nexus.agent.adapters.processes import SETUP_TIMEOUT_S, ProcessRunner
+from nexus.agent.adapters.spool import DiskSpool
+from nexus.agent.model import LocalTask
+from nexus.agent.service import Agent
+from nexus.kernel.errors import ConflictError, NotFoundError, UsageError
+from nexus.launch.protocol import Join
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """What a machine keeps of its joining, in `node.json`."""
+
+    url: str
+    node: str
+    token: str
+    name: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a test or an owner may set otherwise."""
+
+    setup_timeout_s: float = SETUP_TIMEOUT_S
+    ca_file: str | None = None
+    note: Callable[[str], None] = lambda _: None
+
+
+async def join(
+    home: Path, url: str, token: str, *, name: str = "", labels: Mapping[str, str] | None = None
+) -> Membership:
+    """Bring this machine in with a join token, and remember it in `home`. Raises DeniedError, UnavailableError."""
+    folder = Home(home)
+    wire = HttpWire(url, token, agent=f"nexus-agent/{__version__}")
+    try:
+        info = probe(folder.path, url, name=name, labels=labels)
+        joined = await HttpChannel(wire).join(Join(info=info))
+    finally:
+        wire.close()
+    member = Membership(url=wire.url, node=joined.node, token=joined.token, name=info.name, labels=dict(labels or {}))
+    remember(home, member)
+    return member
+
+
+def remember(home: Path, member: Membership) -> None:
+    """Write what a machine needs to come back."""
+    file = Home(home).node
+    draft = file.with_name("node.json.new")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "wb") as out:
+        out.write(msgspec.json.format(msgspec.json.encode(member), indent=2))
+    draft.replace(file)
+
+
+def membership(home: Path) -> Membership:
+    """What `join` remembered. Raises NotFoundError if this machine has not joined."""
+    file = home / "node.json"
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Membership)
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            f"this machine has not joined a server: there is no {file}",
+            hint="Get a join token on the server with `nexus nodes token`, then: nexus agent join URL TOKEN",
+        ) from error
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{file} is damaged: {error}", hint="Join again: nexus agent join URL TOKEN") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalStatus:
+    """How this machine stands, without asking the server. Orders are told without their secrets."""
+
+    url: str
+    node: str
+    name: str
+    running: bool
+    tasks: tuple[LocalTask, ...]
+
+
+def local_status(home: Path) -> LocalStatus:
+    """What the agent's folder tells. Raises NotFoundError if this machine has not joined."""
+    member = membership(home)
+    folder = Home(home)
+    try:
+        os.close(folder.lock())
+        running = False
+    except ConflictError:
+        running = True
+    tasks = [
+        replace(task, order=replace(task.order, secrets={}, token="", env={})) for task in FileJournal(folder).load()
+    ]
+    return LocalStatus(url=member.url, node=member.node, name=member.name, running=running, tasks=tuple(tasks))
+
+
+@asynccontextmanager
+async def open_agent(home: Path, member: Membership, options: Options | None = None) -> AsyncIterator[Agent]:
+    """An agent, ready to `run`. Raises ConflictError if another works in this home."""
+    chosen = options or Options()
+    folder = Home(home)
+    lock = folder.lock()
+    info = await asyncio.to_thread(probe, folder.path, member.url, name=member.name, labels=member.labels)
+    wire = HttpWire(member.url, member.token, agent=f"nexus-agent/{__version__}", ca_file=chosen.ca_file)
+    launcher = Launcher(folder, info.boot)
+    spool = DiskSpool(folder)
+    runner = ProcessRunner(
+        folder,
+        launcher,
+        Environments(folder.environments),
+        spool,
+        address=info.address,
+        api_url=member.url,
+        setup_timeout_s=chosen.setup_timeout_s,
+    )
+    try:
+        yield Agent(
+            HttpChannel(wire),
+            runner,
+            spool,
+            FileJournal(folder, chosen.note),
+            LeaseClock(),
+            info,
+            random.SystemRandom().random,
+            chosen.note,
+        )
+    finally:
+        launcher.close()
+        wire.close()
+        os.close(lock)
