@@ -91,12 +91,13 @@ class SqlMetrics:
 
         def read(connection: sa.Connection) -> Points:
             found = points()
-            for seq, blob in connection.execution_options(yield_per=16).execute(query):
-                part = unpack(blob)
-                if seq + len(part) > after:
-                    extend(found, cut(part, max(0, after - seq), len(part)))
-                if len(found) >= limit:
-                    break
+            with connection.execution_options(yield_per=16).execute(query) as rows:
+                for seq, blob in rows:
+                    part = unpack(blob)
+                    if seq + len(part) > after:
+                        extend(found, cut(part, max(0, after - seq), len(part)))
+                    if len(found) >= limit:
+                        break
             return cut(found, 0, limit)
 
         return await self._read(read)

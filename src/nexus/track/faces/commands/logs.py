@@ -24,7 +24,7 @@ from nexus.track.model import TaskLine
 def command(shell: Shell, run: str, follow: bool, tail: int | None, task: str, search: str, times: bool) -> None:
     """Print the log of RUN (an id or a name): all its tasks' lines, merged by time.
 
-    Standard error of the job stays on standard error only in its colour; lines of several tasks begin with their name.
+    Lines of several tasks begin with the task's name; on a terminal, what came by standard error is red.
     """
     client = TrackClient(shell.http)
     if search:
