@@ -112,15 +112,15 @@ def _fault(endpoint: Endpoint, target: Revision, run: RunSeen, now: float) -> st
 
 
 def _give_up(endpoint: Endpoint, target: Revision, fault: str, now: float) -> Decision:
-    """The target is bad: go back to the stable revision where there is one."""
+    """The target is bad: go back to a revision that still runs, where there is one."""
     bad = replace(
         target, state=REVISION_LIFE.move(target.state, RevisionState.BAD), reason=fault, open=0, count=0, closed_at=now
     )
     endpoint = endpoint.with_revision(bad)
     said = f"revision {target.number} is bad: {fault}"
     actions = (Stop(target.number),) if target.run else ()
-    back = endpoint.stable
-    if not back or back == target.number or not _remembers(endpoint, back):
+    back = _fallback(endpoint)
+    if not back:
         state = ENDPOINT_LIFE.move(endpoint.state, EndpointState.FAILED)
         return Decision(replace(endpoint, state=state, reason=said, fault=said, updated=now), actions, (said,))
     old = again(endpoint.revision(back), now)
@@ -136,9 +136,10 @@ def again(revision: Revision, now: float) -> Revision:
     return replace(revision, state=RevisionState.ROLLING, open=revision.count, moved=now, ready=0)
 
 
-def _remembers(endpoint: Endpoint, number: int) -> bool:
-    gone = {RevisionState.BAD, RevisionState.RETIRED}
-    return any(r.number == number and r.state not in gone for r in endpoint.revisions)
+def _fallback(endpoint: Endpoint) -> int:
+    """The number of the revision to go back to: the stable one, else the newest that still runs; 0 for none."""
+    running = [r.number for r in endpoint.revisions if r.state is RevisionState.DRAINING and r.count]
+    return endpoint.stable if endpoint.stable in running else max(running, default=0)
 
 
 def _ready(revision: Revision, run: RunSeen) -> int:
@@ -206,8 +207,8 @@ class _Step:
     def close_surplus(self) -> None:
         """Close old replicas to new requests, and the target's that are more than wanted, while enough are ready."""
         for revision in self.others():
-            if _ready(self.target, self.run(self.target)) or revision.number != self.endpoint.stable:
-                self._close(revision, 0)
+            needed = revision.number == self.endpoint.stable and not _ready(self.target, self.run(self.target))
+            self._close(revision, self.endpoint.replicas if needed else 0)
         self._close(self.target, self.endpoint.replicas)
 
     def _close(self, revision: Revision, least: int) -> None:

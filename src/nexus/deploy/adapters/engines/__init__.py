@@ -1,0 +1,1 @@
+"""The engines inside replicas; their table is `deploy.core.engines.ENGINES`."""
