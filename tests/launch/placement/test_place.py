@@ -1,0 +1,218 @@
+"""Placement: against brute force where that is possible, and in words where people read it."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nexus.kernel.units import Range
+from nexus.launch.core.placement.fit import misfit, price_of
+from nexus.launch.core.placement.place import in_words, place
+from nexus.launch.model import Gpu, GpuNeed, Needs, Node, NodeState, RolePlan, RunPlan, Task
+from tests.launch.build import GB, needs, node, plan, role, task
+
+A100 = Gpu("NVIDIA A100-SXM4-40GB", 40 * GB)
+RTX = Gpu("NVIDIA GeForce RTX 4090", 24 * GB)
+
+
+def wanted(of: RunPlan) -> list[tuple[str, int]]:
+    return [(one.name, index) for one in of.roles for index in range(one.count)]
+
+
+def only(of: RolePlan, *nodes: Node, held: tuple[Task, ...] = ()) -> str:
+    """The one reason why the role has no place."""
+    answer = place(plan(of), [(of.name, 0)], nodes, held)
+    assert not answer.fits
+    return "; ".join(one.reason for one in answer.rejections)
+
+
+# ------------------------------------------------------------------ against brute force
+
+SMALL_NEEDS = st.builds(
+    needs, cpu=st.sampled_from([0, 1, 2]), memory_b=st.sampled_from([0, 2 * GB]), gpu=st.integers(0, 2)
+)
+NODES = st.lists(
+    st.tuples(
+        st.sampled_from([1, 2, 4]),
+        st.sampled_from([2 * GB, 4 * GB]),
+        st.integers(0, 3),
+        st.sampled_from([0.0, 1.0, 2.5]),
+        st.sampled_from(["", "lan1", "lan2"]),
+    ),
+    max_size=4,
+)
+
+
+def brute_force(of: RunPlan, nodes: list[Node]) -> float | None:
+    """The lowest price of all assignments, tried one by one."""
+    tasks = wanted(of)
+    best: float | None = None
+    for choice in itertools.product(nodes, repeat=len(tasks)):
+        if of.network == "fast" and len(tasks) > 1:
+            networks = {one.network or one.id for one in choice}
+            if len(networks) > 1:
+                continue
+        price = 0.0
+        for one in nodes:
+            mine = [of.role(name).needs for (name, _), where in zip(tasks, choice, strict=True) if where is one]
+            cpu, memory = sum(n.cpu.least for n in mine), sum(n.memory_b.least for n in mine)
+            gpus = sum(n.gpu.count for n in mine)
+            capacity = one.capacity
+            if cpu > capacity.cpu or memory > capacity.memory_b or gpus > len(capacity.gpus):
+                break
+            price += sum(price_of(n, one) for n in mine)
+        else:
+            if best is None or price < best:
+                best = price
+    return best
+
+
+@given(
+    first=SMALL_NEEDS,
+    second=SMALL_NEEDS,
+    counts=st.tuples(st.integers(1, 2), st.integers(0, 2)),
+    raw=NODES,
+    network=st.sampled_from(["any", "fast"]),
+)
+@settings(max_examples=300, deadline=None)
+def test_it_finds_what_brute_force_finds_at_the_same_price(
+    first: Needs, second: Needs, counts: tuple[int, int], raw: list[tuple[int, int, int, float, str]], network: str
+) -> None:
+    nodes = [
+        node(f"n{at}", cpu=cpu, memory_b=memory, gpus=(A100,) * gpus, price=price, network=lan)
+        for at, (cpu, memory, gpus, price, lan) in enumerate(raw)
+    ]
+    of = plan(role("a", counts[0], needs=first), role("b", counts[1], needs=second), network=network)
+    expected = brute_force(of, nodes)
+    answer = place(of, wanted(of), nodes, ())
+    assert answer.fits == (expected is not None)
+    if expected is not None:
+        assert answer.price == pytest.approx(expected)
+        assert {(one.role, one.index) for one in answer.assignments} == set(wanted(of))
+        held = [(one.node, gpu) for one in answer.assignments for gpu in one.gpus]
+        assert len(held) == len(set(held)), "an accelerator was given twice"
+    else:
+        assert answer.reason
+    assert place(of, wanted(of), nodes[::-1], ()) == answer, "the order of the nodes decides nothing"
+
+
+@given(st.lists(st.sampled_from([0, 1, 2]), max_size=6), st.integers(1, 6))
+@settings(deadline=None)
+def test_what_is_held_is_not_given_again(held_cpu: list[int], count: int) -> None:
+    nodes = [node("a", cpu=4), node("b", cpu=4)]
+    held = [task(index=at, node=nodes[at % 2].id, cpu=float(cpu)) for at, cpu in enumerate(held_cpu)]
+    of = plan(role(count=count, needs=needs(cpu=1)))
+    answer = place(of, wanted(of), nodes, held)
+    for one in nodes:
+        used = sum(t.cpu for t in held if t.node == one.id)
+        assert used + sum(a.node == one.id for a in answer.assignments) <= max(4, used)
+    free = sum(max(0, 4 - sum(t.cpu for t in held if t.node == one.id)) for one in nodes)
+    assert answer.fits == (count <= free)
+
+
+# ------------------------------------------------------------------ choices
+
+
+def test_the_cheapest_node_wins_and_ties_go_by_name() -> None:
+    nodes = [node("c", price=2.0), node("b", price=1.0), node("a", price=1.0)]
+    assert place(plan(), [("main", 0)], nodes, ()).assignments[0].node == "node_a"
+
+
+def test_tasks_that_ask_for_nothing_fit_on_a_small_laptop_and_spread_over_equals() -> None:
+    of = plan(role("server"), role("client", 3))
+    assert place(of, wanted(of), [node("laptop", cpu=2)], ()).fits
+    answer = place(of, wanted(of), [node("a"), node("b")], ())
+    assert sorted(one.node for one in answer.assignments) == ["node_a", "node_a", "node_b", "node_b"]
+
+
+def test_accelerators_are_packed_so_that_large_jobs_still_fit() -> None:
+    nodes = [node("a", gpus=(A100,) * 4), node("b", gpus=(A100,) * 4)]
+    held = [task(node="node_b", gpus=(1,))]
+    answer = place(plan(role(needs=needs(gpu=1))), [("main", 0)], nodes, held)
+    assert (answer.assignments[0].node, answer.assignments[0].gpus) == ("node_b", (0,))
+
+
+def test_a_gang_stays_on_one_fast_network() -> None:
+    nodes = [node("a", cpu=1, network="x"), node("b", cpu=1, network="y", price=1.0), node("c", cpu=1, network="y")]
+    of = plan(role(count=2, gang=True, needs=needs(cpu=1)), network="fast")
+    assert {one.node for one in place(of, wanted(of), nodes, ()).assignments} == {"node_b", "node_c"}
+    assert "no fast network" in place(of, wanted(of), nodes[:2], ()).reason
+
+
+def test_a_large_gang_is_placed_without_recursion() -> None:
+    nodes = [node(f"n{at:03}", cpu=8) for at in range(200)]
+    of = plan(role(count=1500, needs=needs(cpu=1)), role("other", needs=needs(cpu=2)))
+    answer = place(of, wanted(of), nodes, ())
+    assert len(answer.assignments) == 1501
+
+
+def test_max_price_counts_what_the_run_holds_already() -> None:
+    of = plan(role(needs=needs(cpu=4)), max_price=3.0)
+    dear = node("a", price=2.0)
+    assert place(of, [("main", 0)], [dear], (), spent=1.0).fits
+    refused = place(of, [("main", 0)], [dear], (), spent=1.5)
+    assert "max_price" in refused.reason
+    assert "1.50/h that it holds already" in refused.reason
+
+
+def test_a_share_of_a_node_costs_a_share_of_its_price() -> None:
+    dear = node("a", cpu=4, gpus=(A100,) * 4, price=8.0)
+    assert price_of(needs(gpu=1), dear) == 2.0
+    assert price_of(needs(cpu=4, gpu=1), dear) == 8.0
+    assert price_of(Needs(), dear) == 2.0, "what says nothing counts as one cpu"
+
+
+# ------------------------------------------------------------------ reasons
+
+
+def test_every_rejection_has_its_reason_in_words() -> None:
+    assert only(role(needs=needs(cpu=8)), node("a")) == "needs 8 cpu; has 4"
+    assert only(role(needs=Needs(cpu=Range(1, 2))), node("a")) == "wants at most 2 cpu; has 4"
+    assert only(role(needs=needs(memory_b=16 * GB)), node("a")) == "needs 16 GB memory; has 8 GB"
+    assert only(role(needs=Needs(disk_b=Range(200 * GB))), node("a")) == "needs 200 GB disk; has 100 GB"
+    assert only(role(needs=needs(gpu=1)), node("a")) == "needs 1 gpu; has no gpu"
+    wants = role(needs=Needs(gpu=GpuNeed(2, ("A100", "H100"), Range(40 * GB))))
+    has = "has NVIDIA GeForce RTX 4090 (24 GB)"
+    assert only(wants, node("a", gpus=(RTX,))) == f"needs 2 A100 or H100 with 40 GB or more; {has}"
+    assert only(role(needs=needs(labels={"site": "x"})), node("a")) == "needs site=x; has no label site"
+    assert only(role(needs=needs(labels={"site": "x"})), node("a", labels={"site": "y"})) == "needs site=x; site is 'y'"
+    europe = role(needs=needs(regions=("eu-*",)))
+    assert only(europe, node("a", region="us-1")) == "needs region eu-*; is in us-1"
+    assert only(europe, node("a")) == "needs region eu-*; is in no known region"
+    assert only(role(needs=needs(spot="never")), node("a", spot=True)) == "is a spot machine, which may be reclaimed"
+    assert only(role(needs=needs(spot="only")), node("a")) == "is not a spot machine"
+    assert only(role(image="x:1"), node("a")) == "has no container engine for the image x:1"
+    assert only(role(), node("a", state=NodeState.DRAINING)) == "is draining"
+    full = (task(cpu=3.0, memory_b=GB),)
+    assert only(role(needs=needs(cpu=2)), node("a"), held=full) == "needs 2 cpu; 1 of 4 are free"
+    gpu_full = (task(gpus=(0,)),)
+    gpu_node = node("a", gpus=(A100, RTX))
+    assert only(role(needs=needs(gpu=1, gpu_names=("a100",))), gpu_node, held=gpu_full) == (
+        "needs 1 gpu; 0 of the 1 that fit are free"
+    )
+
+
+def test_no_node_at_all_says_how_to_get_one() -> None:
+    assert "nexus agent join" in place(plan(), [("main", 0)], [], ()).reason
+
+
+def test_together_they_do_not_fit() -> None:
+    of = plan(role(count=3, gang=True, needs=needs(cpu=2)))
+    answer = place(of, wanted(of), [node("a", cpu=4)], ())
+    assert not answer.fits
+    assert answer.reason == "the nodes that fit have no room for all 3 tasks at once"
+
+
+def test_many_rejections_are_counted() -> None:
+    nodes = [node(f"n{at}", cpu=2 if at % 3 else 1) for at in range(30)]
+    rejections = place(plan(role(needs=needs(cpu=4))), [("main", 0)], nodes, ()).rejections
+    assert in_words(rejections, {}) == ("20 nodes: needs 4 cpu; has 2", "10 nodes: needs 4 cpu; has 1")
+
+
+def test_gpu_names_are_globs_in_any_case() -> None:
+    for glob in ("A100", "a100", "*A100*40GB", "nvidia a100"):
+        assert not misfit(role(needs=needs(gpu=1, gpu_names=(glob,))), node("a", gpus=(A100,)))
+    assert misfit(role(needs=needs(gpu=1, gpu_names=("H100",))), node("a", gpus=(A100,)))
