@@ -35,12 +35,19 @@ def info(name: str, *, cpu: float = 4, boot: str = "boot1", **more: Any) -> Node
 
 def run(*roles: RolePlan, **more: Any) -> Run:
     of_plan = {key: more.pop(key) for key in ("retry", "timeout_s", "after") if key in more}
-    fields = {"id": "run_x", "project": "p", "created": 0.0, "name": "x", "kind": "command", "version": 1} | more
+    fields: dict[str, Any] = {
+        "id": "run_x",
+        "project": "p",
+        "created": 0.0,
+        "name": "x",
+        "kind": "command",
+        "version": 1,
+    } | more
     return Run(plan=plan(*roles, **of_plan), **fields)
 
 
 def task(role_name: str = "main", index: int = 0, state: TaskState = TaskState.RUNNING, **more: Any) -> Task:
-    fields = {
+    fields: dict[str, Any] = {
         "id": f"task_{role_name}_{index}_{more.get('attempt', 0)}",
         "project": "p",
         "created": 0.0,

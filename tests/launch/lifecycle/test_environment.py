@@ -1,0 +1,66 @@
+"""The environment of tasks."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nexus.launch.core.environment import environment
+from nexus.launch.protocol import Peer, TaskOrder
+
+
+def order(**more: Any) -> TaskOrder:
+    fields: dict[str, Any] = {
+        "task": "task_1",
+        "run": "run_1",
+        "run_name": "x",
+        "project": "p",
+        "role": "worker",
+        "index": 1,
+        "count": 2,
+        "attempt": 3,
+        "epoch": 1,
+        "lease_s": 30.0,
+        "token": "secret",
+    }
+    return TaskOrder(**(fields | more))
+
+
+def test_every_task_learns_what_it_is() -> None:
+    found = environment(
+        order(env={"SEED": "1", "NEXUS_INDEX": "no"}), ports={"http": 8000}, address="10.0.0.2", api_url="http://s"
+    )
+    assert found["NEXUS_RUN_ID"] == "run_1"
+    assert found["NEXUS_ROLE"] == "worker"
+    assert (found["NEXUS_INDEX"], found["NEXUS_ATTEMPT"], found["NEXUS_NUM_NODES"]) == ("1", "3", "2")
+    assert (found["NEXUS_PORT_HTTP"], found["NEXUS_TOKEN"], found["SEED"]) == ("8000", "secret", "1")
+    assert found["NEXUS_API_URL"] == "http://s"
+    assert found["CUDA_VISIBLE_DEVICES"] == ""
+    assert "MASTER_ADDR" not in found
+    assert not any(name.startswith("FEDML") for name in found)
+
+
+def test_a_gang_finds_its_first_task() -> None:
+    peers = (
+        Peer("server", 0, "10.0.0.9", {"http": 80}),
+        Peer("worker", 0, "10.0.0.1", {"rendezvous": 29400}),
+        Peer("worker", 1, "10.0.0.2", {"rendezvous": 29401}),
+    )
+    found = environment(order(peers=peers, gpus=(0, 2)), ports={"rendezvous": 29401}, address="10.0.0.2")
+    assert (found["MASTER_ADDR"], found["MASTER_PORT"]) == ("10.0.0.1", "29400")
+    assert (found["RANK"], found["WORLD_SIZE"], found["LOCAL_RANK"]) == ("1", "2", "0")
+    assert found["NEXUS_NODE_ADDRS"] == "10.0.0.1,10.0.0.2"
+    assert found["CUDA_VISIBLE_DEVICES"] == "0,2"
+    assert [peer["role"] for peer in json.loads(found["NEXUS_PEERS"])] == ["server", "worker", "worker"]
+
+
+def test_a_job_may_choose_its_own_master_port() -> None:
+    peers = (Peer("worker", 0, "10.0.0.1", {"rendezvous": 29400}),)
+    found = environment(order(peers=peers, env={"MASTER_PORT": "1"}), ports={}, address="10.0.0.2")
+    assert found["MASTER_PORT"] == "1"
+
+
+def test_fedml_jobs_get_fedml_names() -> None:
+    found = environment(order(env={"FEDML_JOB": "1"}), ports={}, address="a")
+    assert found["FEDML_CURRENT_RUN_ID"] == "run_1"
+    assert found["FEDML_CLIENT_RANK"] == "2"
