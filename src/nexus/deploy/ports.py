@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from nexus.deploy.model import Routes
-from nexus.kernel.identity import Principal
 from nexus.launch.model import Run, Submission, Task
 
 
 class Jobs(Protocol):
     """Runs of role `replica`; `launch.service` implements it."""
 
-    async def submit(self, principal: Principal, submission: Submission) -> Run:
+    async def submit(self, submission: Submission, *, project: str, user: str) -> Run:
         """A new run; the same `submission.key` again gives the same run."""
         ...
 
-    async def scale(self, principal: Principal, reference: str, role: str, count: int) -> Run:
+    async def scale(self, run_id: str, role: str, count: int) -> Run:
         """Want `count` tasks of `role`; the highest indices go first. Raises ConflictError for a run that ended."""
         ...
 
-    async def stop(self, principal: Principal, reference: str) -> Run:
+    async def stop(self, run_id: str) -> Run:
         """Stop every task, with the plan's grace. Nothing happens to a run that has ended. Raises NotFoundError."""
         ...
 
-    async def run(self, principal: Principal, reference: str) -> Run:
+    async def run(self, run_id: str) -> Run:
         """The run as it stands. Raises NotFoundError."""
         ...
 
-    async def tasks(self, principal: Principal, reference: str) -> list[Task]:
+    async def tasks(self, run_id: str) -> Sequence[Task]:
         """Its tasks, ended attempts too."""
         ...
 

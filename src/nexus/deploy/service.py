@@ -25,7 +25,6 @@ from nexus.infra.hints import Hints
 from nexus.kernel.clock import Clock
 from nexus.kernel.errors import ConflictError, NotFoundError, UsageError
 from nexus.kernel.events import Event
-from nexus.kernel.identity import Principal, PrincipalKind, Role
 from nexus.kernel.ids import new_id
 from nexus.kernel.records import Drop, Records
 from nexus.launch.model import Submission, Task
@@ -33,7 +32,7 @@ from nexus.launch.model import Submission, Task
 log = structlog.get_logger()
 
 TOPIC = "endpoints"  # hinted when an endpoint changed
-WAKE_ON = (TOPIC, "tasks", "runs")
+WAKE_ON = (TOPIC, "launch.schedule")  # launch hints at the latter whenever a run or a task changed
 TICK_S = 0.5
 
 
@@ -167,9 +166,7 @@ class Deploy:
 
     async def _step(self, endpoint: Endpoint) -> None:
         tasks = await self._tasks(endpoint)
-        seen = {
-            r.number: await self._seen(endpoint, r, tasks[r.number]) for r in endpoint.revisions if r.number in tasks
-        }
+        seen = {r.number: await self._seen(r, tasks[r.number]) for r in endpoint.revisions if r.number in tasks}
         decision = rollout.decide(endpoint, seen, self.clock.now())
         changed = decision.endpoint
         for action in decision.actions:
@@ -192,12 +189,12 @@ class Deploy:
                 tags={"endpoint": endpoint.name, "revision": str(revision.number)},
                 key=f"{endpoint.id}:{revision.number}",
             )
-            run = await self.launch.submit(_owner(endpoint), submission)
+            run = await self.launch.submit(submission, project=endpoint.project, user=endpoint.user)
             return endpoint.with_revision(replace(revision, run=run.id))
         if isinstance(action, rollout.Scale):
-            await self.launch.scale(_owner(endpoint), revision.run, plans.REPLICA, action.count)
+            await self.launch.scale(revision.run, plans.REPLICA, action.count)
         else:
-            await self.launch.stop(_owner(endpoint), revision.run)
+            await self.launch.stop(revision.run)
         return endpoint
 
     async def _publish(self) -> None:
@@ -211,11 +208,10 @@ class Deploy:
     async def _tasks(self, endpoint: Endpoint) -> dict[int, tuple[Task, ...]]:
         """The tasks of each revision that may still have some."""
         live = [r for r in endpoint.revisions if r.run and (r.count or endpoint.state is EndpointState.DELETING)]
-        owner = _owner(endpoint)
-        return {r.number: tuple(await self.launch.tasks(owner, r.run)) for r in live}
+        return {r.number: tuple(await self.launch.tasks(r.run)) for r in live}
 
-    async def _seen(self, endpoint: Endpoint, revision: Revision, tasks: tuple[Task, ...]) -> rollout.RunSeen:
-        run = await self.launch.run(_owner(endpoint), revision.run)
+    async def _seen(self, revision: Revision, tasks: tuple[Task, ...]) -> rollout.RunSeen:
+        run = await self.launch.run(revision.run)
         return views.seen(run, tasks, self.traffic.outstanding)
 
     async def _view(self, endpoint: Endpoint) -> EndpointView:
@@ -238,8 +234,3 @@ class Deploy:
     def _event(self, endpoint: Endpoint, kind: str, what: str, actor: str = "nexus") -> Event:
         data = {"endpoint": endpoint.name, "what": what}
         return Event(kind, endpoint.id, endpoint.project, self.clock.now(), actor=actor, data=data)
-
-
-def _owner(endpoint: Endpoint) -> Principal:
-    """Whoever deployed it: their runs, in their name."""
-    return Principal(PrincipalKind.USER, endpoint.user, endpoint.project, Role.MEMBER)
