@@ -127,8 +127,8 @@ class Tuner:
         total = 0.0
         for part in parts:
             loss = answer_loss(self.model, part) / trained
-            loss.backward()
-            total += float(loss)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
         norm = torch.nn.utils.clip_grad_norm_(self.adapter.values(), settings.clip)
         self.optimizer.step()
         return Step(
@@ -141,7 +141,7 @@ class Tuner:
         )
 
     def _keep(self, step: int, before: Score) -> None:
-        groups = {"adapter": self.adapter, "rng": random_state()}
+        groups: dict[str, dict[str, torch.Tensor]] = {"adapter": dict(self.adapter), "rng": random_state()}
         if step:
             groups["optimizer"] = optimizer_state(self.optimizer)
         self.checkpoints.save(step, groups, {"identity": self.identity, "before": asdict(before)})
