@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from nexus.kernel.errors import ConflictError, DeniedError, FencedError, NexusError, NotFoundError, UnavailableError
+from nexus.kernel.errors import ConflictError, DeniedError, FencedError, NexusError, NotFoundError
 from nexus.kernel.logframes import LogLine, parse
-from nexus.launch.model import TASK_LIFE, TaskState
+from nexus.launch.model import TASK_LIFE
 from nexus.launch.protocol import ArtifactReport, Desired, Join, Joined, Offset, Report, TaskOrder, TaskReport
 
 TOKEN = "node-token"
@@ -232,7 +232,9 @@ async def until(check: Callable[[], object], timeout_s: float = 10.0) -> None:
 
 
 def is_final(server: Server, task: str) -> bool:
-    return task in server.reports and TASK_LIFE.is_final(TaskState(server.reports[task].state))
+    """Whether the task has ended, and its whole log is here."""
+    report = server.reports.get(task)
+    return report is not None and TASK_LIFE.is_final(report.state) and len(server.logs[task]) >= report.log_end
 
 
-__all__ = ["TOKEN", "Faults", "Server", "UnavailableError", "is_final", "until"]
+__all__ = ["TOKEN", "Faults", "Server", "is_final", "until"]

@@ -161,10 +161,10 @@ async def test_a_restart_of_the_machine_loses_the_task_and_says_so(server: Serve
 
 async def test_a_wrong_token_is_said_clearly_and_ends_the_agent(server: Server, home: Path) -> None:
     server.token = "another"
+    member = Membership(url=server.url, node="n", token=TOKEN)
     with pytest.raises(DeniedError) as caught:
-        async with agent_in_process(server, home):
-            await asyncio.sleep(5)
-            await asyncio.sleep(0)
+        async with open_agent(home, member) as agent:
+            await asyncio.wait_for(agent.run(asyncio.Event()), 10)
     assert "refuses this node's token" in caught.value.message
     assert "nexus agent join" in caught.value.hint
 
