@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from nexus.access.model import Purpose
 from nexus.access.service import Access
+from nexus.federate.service import FederateService
 from nexus.infra.blobs import open_blobs
 from nexus.infra.clock import SystemClock, system_entropy
 from nexus.infra.hints import Hints
@@ -27,10 +28,12 @@ from nexus.kernel.identity import Principal, PrincipalKind, Role
 from nexus.kernel.ids import new_id
 from nexus.launch.model import NODES, RUNS, TASKS, Capacity, Node, RolePlan, Run, RunPlan, RunState, Task, TaskState
 from nexus.launch.service.launch import Launch
+from nexus.store.adapters.launcher import JobLauncher
+from nexus.store.adapters.shelf import FolderShelf
+from nexus.store.service import Store
 from nexus.studio.ports import Services
 from nexus.studio.site import router
 from nexus.studio.sources.access import AccessSource
-from nexus.studio.sources.federate import FederateSource
 from nexus.studio.sources.launch import LaunchSource
 from nexus.studio.sources.track import TrackSource
 from nexus.track import frames
@@ -57,6 +60,10 @@ class KnownRuns:
             return None
         ended = found.state in {RunState.SUCCEEDED, RunState.FAILED, RunState.STOPPED}
         return RunStatus(found.id, project, found.name, found.state, ended)
+
+    async def project_of(self, run: str) -> str | None:
+        found = await self.records.get(RUNS, run)
+        return found.project if found else None
 
 
 @dataclass
@@ -133,12 +140,13 @@ class House:
 async def open_house(folder: Path, **more: Any) -> AsyncIterator[House]:
     """Everything, until it is left."""
     records, clock, hints = MemoryRecords(), SystemClock(), Hints()
+    runs = KnownRuns(records)
     access = Access(records, clock, system_entropy, bytes(32))
     engine = open_engine(f"sqlite:///{folder / 'metrics.db'}")
     metrics_tables.metadata.create_all(engine)
     metrics = SqlMetrics(engine)
     logs, blobs = LogFiles(folder / "logs"), open_blobs("memory:")
-    track = Track(records, blobs, metrics, logs, clock, system_entropy, hints, KnownRuns(records))
+    track = Track(records, blobs, metrics, logs, clock, system_entropy, hints, runs)
 
     async def mint(run: Run) -> str:
         return access.run_token(run.id, run.project)
@@ -154,7 +162,8 @@ async def open_house(folder: Path, **more: Any) -> AsyncIterator[House]:
         "launch": LaunchSource(launch, records),
         "track": source,
         "models": source,
-        "federate": FederateSource(records),
+        "store": Store(FolderShelf(), JobLauncher(launch, track.uploads)),
+        "federate": FederateService(records, runs, clock),
     } | more
     app.include_router(router(Services(**parts)))
     try:

@@ -1,1 +1,1 @@
-"""Job Store: ready jobs with parameters, started with a click."""
+"""Job Store: templates with parameters, one form away from a run."""

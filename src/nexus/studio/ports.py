@@ -15,6 +15,7 @@ from nexus.kernel.clock import Clock
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal
 from nexus.launch.model import Node, Run, Task
+from nexus.store.model import Launched, Preview, TemplateView
 
 
 class Sessions(Protocol):
@@ -181,8 +182,8 @@ class Models(Protocol):
 class Federate(Protocol):
     """Rounds of federated runs."""
 
-    async def rounds(self, who: Principal, run: str) -> list[Round]:
-        """By number. Raises NotFoundError."""
+    async def rounds(self, caller: Principal, run: str, *, after: int = 0, limit: int = 1000) -> list[Round]:
+        """Those above number `after`, in order. Raises NotFoundError."""
         ...
 
 
@@ -206,6 +207,26 @@ class Deploy(Protocol):
         ...
 
 
+class Store(Protocol):
+    """The Job Store: what `store.service` offers."""
+
+    def list(self, who: Principal) -> builtins.list[TemplateView]:
+        """Every template, in the order of the page."""
+        ...
+
+    def show(self, who: Principal, name: str) -> TemplateView:
+        """One template. Raises NotFoundError."""
+        ...
+
+    async def preview(self, who: Principal, name: str, given: Mapping[str, str]) -> Preview:
+        """What a launch would do. Raises UsageError with `fields`."""
+        ...
+
+    async def launch(self, who: Principal, name: str, given: Mapping[str, str]) -> Launched:
+        """A run of it, or its endpoint. Raises UsageError with `fields`."""
+        ...
+
+
 class Relay(Protocol):
     """The way to the gateway for the chat page; `studio.relay.Relay` is one."""
 
@@ -226,4 +247,4 @@ class Services:
     federate: Federate | None = None
     deploy: Deploy | None = None
     relay: Relay | None = None
-    store: Any = None
+    store: Store | None = None

@@ -15,5 +15,6 @@ PAGES: Registry[Page] = Registry(
         "models": "nexus.studio.pages.models:page",
         "endpoints": "nexus.studio.pages.endpoints:page",
         "chat": "nexus.studio.pages.chat:page",
+        "store": "nexus.studio.pages.store:page",
     },
 )

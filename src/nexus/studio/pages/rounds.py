@@ -24,7 +24,7 @@ def _routes(router: APIRouter, site: Site) -> None:
     @router.get("/rounds/{run_id}")
     async def show(request: Request, who: Viewer, run_id: str) -> HTMLResponse:
         run = await launch.run(who, run_id)
-        rounds = await federate.rounds(who, run.id) if federate else []
+        rounds = await federate.rounds(who, run.id, limit=10_000) if federate else []
         values = {
             "run": run,
             "ended": RUN_LIFE.is_final(run.state),

@@ -66,7 +66,7 @@ async def _values(site: Site, who: Principal, run_id: str) -> dict[str, Any]:
         "params": [(name, value) for name, value in params.items()][:12],
         "tasks": tasks[::-1],
         "names": {node.id: node.name for node in nodes},
-        "artifacts": await track.artifacts(who, run.id),
+        "artifacts": list({kept.name: kept for kept in await track.artifacts(who, run.id)}.values()),  # newest of each
         "events": [in_words(event) for event in await launch.events(who, run.id)],
     }
 

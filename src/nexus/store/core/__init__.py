@@ -1,0 +1,1 @@
+"""Pure: template files become templates, answers become overrides."""

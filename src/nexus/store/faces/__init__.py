@@ -1,0 +1,1 @@
+"""How people reach the Job Store: HTTP and the command line."""
