@@ -1,6 +1,6 @@
 """`nexus --help` beside `mlflow --help`: CPU seconds of the whole process.
 
-    python -m bench.cli_help
+python -m bench.cli_help
 """
 
 from __future__ import annotations

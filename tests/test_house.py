@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "nexus"
-FILES = sorted(path for path in SOURCE.rglob("*.py") if "node_modules" not in path.parts)
+FILES = sorted(path for path in SOURCE.rglob("*.py") if "versions" not in path.parts)  # migrations are lists
 FUNCTION_LINES, FILE_LINES = 70, 600
 NO_ROOM_FOR = {"utils", "util", "common", "helpers", "helper", "manager", "managers", "base", "misc"}
 

@@ -12,9 +12,40 @@ from nexus.kernel.errors import NexusError
 from nexus.kernel.registry import Registry
 
 # name -> (where it is, what the list says). One line here and one file there add a command.
-TABLE: dict[str, tuple[str, str]] = {}
+TABLE: dict[str, tuple[str, str]] = {
+    "launch": ("nexus.launch.faces.commands.launch:command", "Run a job file, or a command, on the cheapest machine."),
+    "runs": ("nexus.launch.faces.commands.runs:command", "What runs, what ran, what it cost."),
+    "show": ("nexus.launch.faces.commands.show:command", "Everything about a run."),
+    "logs": ("nexus.track.faces.commands.logs:command", "Read or follow a run's log."),
+    "stop": ("nexus.launch.faces.commands.stop:command", "Stop a run."),
+    "restart": ("nexus.launch.faces.commands.restart:command", "Run the same job again."),
+    "why": ("nexus.launch.faces.commands.why:command", "Why a run waits, or why it ended."),
+    "events": ("nexus.launch.faces.commands.events:command", "What happened, in order."),
+    "job": ("nexus.launch.faces.commands.job:command", "Check, convert and describe job files."),
+    "metrics": ("nexus.track.faces.commands.metrics:command", "A run's numbers, drawn in the terminal."),
+    "artifacts": ("nexus.track.faces.commands.artifacts:command", "What runs have kept."),
+    "models": ("nexus.track.faces.commands.models:command", "The model registry."),
+    "tune": ("nexus.train.faces.commands.tune:command", "Fine-tune a language model, and register it."),
+    "federate": ("nexus.federate.faces.commands.federate:command", "Learn together from data that stays put."),
+    "deploy": ("nexus.deploy.faces.commands.deploy:command", "Put a model behind an endpoint, or update it."),
+    "endpoints": ("nexus.deploy.faces.commands.endpoints:command", "Endpoints: list, show, roll back, delete."),
+    "chat": ("nexus.deploy.faces.commands.chat:command", "Chat in the browser with a model that runs here."),
+    "store": ("nexus.store.faces.commands.store:command", "Ready jobs, started by name."),
+    "up": ("nexus.app.commands.up:command", "Start Nexus on this machine."),
+    "down": ("nexus.app.commands.down:command", "Stop Nexus on this machine."),
+    "open": ("nexus.app.commands.open:command", "Open the web pages, logged in."),
+    "login": ("nexus.app.commands.login:command", "Use another server from now on."),
+    "nodes": ("nexus.launch.faces.commands.nodes:command", "The machines there are."),
+    "agent": ("nexus.agent.faces.commands.agent:command", "Let this machine join a server and work for it."),
+    "token": ("nexus.access.faces.commands.token:command", "Make, list and revoke tokens."),
+}
 
-SECTIONS: dict[str, tuple[str, ...]] = {}
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Run jobs": ("launch", "runs", "show", "logs", "stop", "restart", "why", "events", "job"),
+    "What they made": ("metrics", "artifacts", "models"),
+    "Train, federate, deploy": ("tune", "federate", "deploy", "endpoints", "chat", "store"),
+    "This machine and its server": ("up", "down", "open", "login", "nodes", "agent", "token"),
+}
 
 
 class LazyGroup(click.Group):

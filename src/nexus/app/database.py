@@ -7,11 +7,14 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from nexus.app.kinds import KINDS
+from nexus.app.settings import Settings
 from nexus.infra.records.sql import SqlRecords, build_tables, open_engine
 from nexus.kernel.errors import UnavailableError
+from nexus.track.adapters import metrics_tables
+from nexus.track.adapters.metrics_sql import SqlMetrics
 
 HEAD = "0001"  # the newest migration; a test holds it against the folder
-_MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def open_records(url: str) -> SqlRecords:
@@ -29,13 +32,21 @@ def open_records(url: str) -> SqlRecords:
     return SqlRecords(engine, build_tables(KINDS))
 
 
+def open_metrics(settings: Settings) -> SqlMetrics:
+    """Metrics in the same PostgreSQL, or in a SQLite file of their own: their writer never waits for the records'."""
+    is_sqlite = settings.database_url.startswith("sqlite")
+    engine = open_engine(f"sqlite:///{settings.home / 'metrics.db'}" if is_sqlite else settings.database_url)
+    metrics_tables.metadata.create_all(engine)
+    return SqlMetrics(engine)
+
+
 def migrate(engine: sa.Engine) -> None:
     """Bring the schema to the newest migration."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import structlog
 
 from nexus.access.model import Purpose
 from nexus.access.service import Access
 from nexus.app.home import Home, write_login, write_private
-from nexus.app.settings import Settings, as_environment
+from nexus.app.local_agent import join_this_machine, keep_agent
+from nexus.app.settings import Settings
 from nexus.kernel.errors import ConflictError, UsageError
 from nexus.kernel.identity import Role
 
@@ -43,7 +42,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        if isinstance(error, socket.gaierror) or error.errno != 98:  # noqa: PLR2004 (EADDRINUSE on Linux)
+        if isinstance(error, socket.gaierror) or error.errno != errno.EADDRINUSE:
             raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error
         hint = f"Stop what listens there, or choose another: nexus up --port {port + 10}"
         raise ConflictError(f"port {port} is taken", hint=hint) from error
@@ -62,13 +61,14 @@ async def _serve(settings: Settings, home: Home, listening: socket.socket) -> No
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3))
     await _first_login(settings, home, services.access)
     write_private(home.server_file, json.dumps({"pid": os.getpid(), "url": settings.url}))
-    agent = await _start_agent(settings, services.access) if settings.agent else None
+    if settings.agent:
+        folder = settings.home / "agent"
+        await join_this_machine(folder, settings.url, services.access, services.launch, PROJECT)
+        services.loops.append(asyncio.create_task(keep_agent(folder, settings.home / "agent.log"), name="agent"))
     _greet(settings)
     try:
         await server.serve([listening])
     finally:
-        if agent:
-            await _stop(agent)
         with suppress(FileNotFoundError):
             home.server_file.unlink()
         await services.close()
@@ -83,29 +83,6 @@ async def _first_login(settings: Settings, home: Home, access: Access) -> None:
         return
     owner = await access.create(purpose=Purpose.USER, subject="owner", project=PROJECT, role=Role.ADMIN, name="owner")
     write_login(home, settings.url, owner.secret)
-
-
-async def _start_agent(settings: Settings, access: Access) -> subprocess.Popen[bytes]:
-    """An agent for this machine, in a process of its own: one may fail without the other, and it is like any other."""
-    home = settings.home / "agent"
-    joined = (home / "agent.json").exists()
-    token = await access.create(purpose=Purpose.JOIN, subject="owner", project=PROJECT) if not joined else None
-    arguments = [sys.executable, "-m", "nexus.agent", "--home", str(home), "--server", settings.url]
-    environ = {**os.environ, **as_environment(settings)}
-    environ |= {"NEXUS_JOIN_TOKEN": token.secret} if token else {}
-    output = Path(settings.home / "agent.log").open("ab")  # noqa: SIM115 (the child keeps it)
-    return subprocess.Popen(
-        arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, start_new_session=True
-    )
-
-
-async def _stop(agent: subprocess.Popen[bytes]) -> None:
-    agent.send_signal(signal.SIGTERM)
-    for _ in range(200):
-        if agent.poll() is not None:
-            return
-        await asyncio.sleep(0.05)
-    agent.kill()
 
 
 def _greet(settings: Settings) -> None:

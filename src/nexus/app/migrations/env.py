@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=context.config.attributes.get("metadata"),  # only when a migration is drafted
+    transactional_ddl=True,
+)
 with context.begin_transaction():
     context.run_migrations()

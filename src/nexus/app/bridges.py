@@ -1,0 +1,115 @@
+"""Where slices that do not see each other meet: one slice's service as another slice's port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nexus.access.service import Access
+from nexus.kernel.errors import NotFoundError
+from nexus.kernel.identity import Principal, PrincipalKind, Role
+from nexus.kernel.records import Records
+from nexus.launch.model import RUN_LIFE, RUNS, TASK_LIFE, TASKS, Run, Submission, Task
+from nexus.launch.service import Launch
+from nexus.track.model import StreamOwner
+from nexus.track.ports import RunStatus
+from nexus.track.service import Track
+
+
+@dataclass(frozen=True)
+class RunsByRecords:
+    """Runs, for `track.ports.Runs` and `federate.ports.Runs`."""
+
+    records: Records
+
+    async def find(self, project: str, run: str) -> RunStatus | None:
+        found = await self.records.get(RUNS, run)
+        if found is None or found.project != project:
+            named = await self.records.find(RUNS, {"project": project, "name": run}, newest=True, limit=1)
+            found = named[0] if named else None
+        if found is None:
+            return None
+        ended = RUN_LIFE.is_final(found.state) and not await self._live_tasks(found.id)
+        return RunStatus(found.id, found.project, found.name, str(found.state), ended)
+
+    async def project_of(self, run: str) -> str | None:
+        found = await self.records.get(RUNS, run)
+        return found.project if found else None
+
+    async def _live_tasks(self, run: str) -> bool:
+        live = [str(state) for state in TASK_LIFE.live]
+        return bool(await self.records.find(TASKS, {"run": run, "state": live}, limit=1))
+
+
+@dataclass(frozen=True)
+class LeasesByLaunch:
+    """Leases, for `track.ports.Leases`."""
+
+    launch: Launch
+
+    async def owner(self, node_id: str, task_id: str, epoch: int) -> StreamOwner:
+        task = await self.launch.holds(node_id, task_id, epoch)
+        return StreamOwner(
+            project=task.project,
+            run=task.run,
+            task=task.id,
+            role=task.role,
+            index=task.index,
+            attempt=task.attempt,
+        )
+
+
+@dataclass(frozen=True)
+class TokensByAccess:
+    """Run tokens, for `launch.ports.Mint`."""
+
+    access: Access
+
+    async def __call__(self, run: Run) -> str:
+        return self.access.run_token(run.id, run.project)
+
+
+@dataclass(frozen=True)
+class JobsByLaunch:
+    """Runs of endpoints, for `deploy.ports.Jobs`: Deploy knows a run by its id, and acts in the run's own project."""
+
+    launch: Launch
+    records: Records
+
+    async def submit(self, submission: Submission, *, project: str, user: str) -> Run:
+        return await self.launch.submit(_acting_for(user, project), submission)
+
+    async def scale(self, run_id: str, role: str, count: int) -> Run:
+        return await self.launch.scale(await self._who(run_id), run_id, role, count)
+
+    async def stop(self, run_id: str) -> Run:
+        return await self.launch.stop(await self._who(run_id), run_id)
+
+    async def run(self, run_id: str) -> Run:
+        found = await self.records.get(RUNS, run_id)
+        if found is None:
+            raise NotFoundError(f"no run {run_id}")
+        return found
+
+    async def tasks(self, run_id: str) -> Sequence[Task]:
+        return await self.launch.tasks(await self._who(run_id), run_id)
+
+    async def _who(self, run_id: str) -> Principal:
+        run = await self.run(run_id)
+        return _acting_for(run.user or "nexus", run.project)
+
+
+def _acting_for(user: str, project: str) -> Principal:
+    return Principal(PrincipalKind.USER, user, project, Role.MEMBER)
+
+
+@dataclass(frozen=True)
+class ModelsByTrack:
+    """The registry, for `deploy.ports.Models`."""
+
+    track: Track
+
+    async def pin(self, project: str, reference: str) -> str:
+        name, _, version = reference.removeprefix("model://").partition("@")
+        found = await self.track.models.find_version(project, name, version or "latest")
+        return f"model://{name}@{found.number}"

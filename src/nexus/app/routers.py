@@ -1,0 +1,71 @@
+"""Each slice's routes over the services: what `app.server.ROUTERS` names."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from nexus.app.wire import Services
+
+
+def access(services: Services) -> APIRouter:
+    """Tokens and sessions."""
+    from nexus.access.faces.api import router
+
+    return router(services.access)
+
+
+def launch(services: Services) -> APIRouter:
+    """Runs and nodes."""
+    from nexus.launch.faces.api import router
+
+    return router(services.launch, services.access)
+
+
+def agents(services: Services) -> APIRouter:
+    """What agents call."""
+    from nexus.launch.faces.agent_api import router
+
+    return router(services.launch, services.access)
+
+
+def track(services: Services) -> APIRouter:
+    """Logs, metrics, artifacts, models, blobs."""
+    from nexus.track.faces.api import router
+
+    return router(services.track, services.leases)
+
+
+def federate(services: Services) -> APIRouter:
+    """Federated rounds."""
+    from nexus.federate.faces.api import router
+
+    return router(services.federate)
+
+
+def deploy(services: Services) -> APIRouter:
+    """Endpoints."""
+    from nexus.deploy.faces.api import router
+
+    return router(services.deploy)
+
+
+def studio(services: Services) -> APIRouter:
+    """The pages."""
+    from nexus.studio.ports import Services as StudioServices
+    from nexus.studio.site import router
+    from nexus.studio.sources.access import AccessSource
+    from nexus.studio.sources.federate import FederateSource
+    from nexus.studio.sources.launch import LaunchSource
+    from nexus.studio.sources.track import TrackSource
+
+    seen = TrackSource(services.track)
+    return router(
+        StudioServices(
+            clock=services.clock,
+            sessions=AccessSource(services.access),
+            launch=LaunchSource(services.launch, services.records),
+            track=seen,
+            models=seen,
+            federate=FederateSource(services.records),
+        )
+    )

@@ -1,0 +1,73 @@
+"""The server: every slice's routes, and the pages, over one set of services."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, FastAPI
+
+from nexus import __version__
+from nexus.infra.web.errors import answer_errors
+from nexus.kernel.registry import Registry
+
+if TYPE_CHECKING:
+    from nexus.app.wire import Services
+
+# name -> a function of `app/routers.py` that makes the slice's routes. One line here opens a slice to the world.
+ROUTERS: Registry[Callable[[Any], APIRouter]] = Registry(
+    "nexus.routers",
+    {
+        "access": "nexus.app.routers:access",
+        "launch": "nexus.app.routers:launch",
+        "agents": "nexus.app.routers:agents",
+        "track": "nexus.app.routers:track",
+        "federate": "nexus.app.routers:federate",
+        "deploy": "nexus.app.routers:deploy",
+        "studio": "nexus.app.routers:studio",
+    },
+)
+
+_ABOUT = "Launch any AI job anywhere. Send `Authorization: Bearer TOKEN`; errors carry a code, a message and a hint."
+
+
+def create_app(services: Services) -> FastAPI:
+    """The ASGI application. Its lifespan starts and stops the control loops."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await services.start()
+        yield
+
+    app = FastAPI(title="Nexus", version=__version__, description=_ABOUT, lifespan=lifespan)
+    app.state.authenticate = services.access.authenticate
+    answer_errors(app)
+
+    @app.get("/healthz", tags=["server"], summary="Whether the server answers; needs no token")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok", "version": __version__}
+
+    for name in ROUTERS.names():
+        app.include_router(ROUTERS.get(name)(services))
+    return app
+
+
+def openapi() -> dict[str, Any]:
+    """The schema of the HTTP API, without starting anything."""
+    import tempfile
+    from pathlib import Path
+
+    from nexus.app.settings import load_settings
+
+    with tempfile.TemporaryDirectory() as home:
+        settings = load_settings({}, home=Path(home))
+        return create_app(_open(settings)).openapi()
+
+
+def _open(settings: Any) -> Services:
+    import asyncio
+
+    from nexus.app.wire import open_services
+
+    return asyncio.run(open_services(settings))

@@ -1,0 +1,107 @@
+"""The composition root: the one file that knows concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from nexus.access.service import Access
+from nexus.app.bridges import JobsByLaunch, LeasesByLaunch, ModelsByTrack, RunsByRecords, TokensByAccess
+from nexus.app.database import open_metrics, open_records
+from nexus.app.home import Home
+from nexus.app.settings import Settings
+from nexus.deploy.adapters.gateway.server import Gateway
+from nexus.deploy.service import Deploy
+from nexus.federate.service import FederateService
+from nexus.infra.blobs import open_blobs
+from nexus.infra.clock import SystemClock, system_entropy
+from nexus.infra.hints import Hints
+from nexus.kernel.blobs import Blobs
+from nexus.kernel.clock import Clock
+from nexus.kernel.records import Records
+from nexus.launch.core.policy import Policy
+from nexus.launch.service import Launch
+from nexus.track.adapters.log_files import LogFiles
+from nexus.track.ports import Leases
+from nexus.track.service import Track
+
+log = structlog.get_logger()
+
+
+@dataclass(kw_only=True)
+class Services:
+    """Everything a server is made of."""
+
+    settings: Settings
+    clock: Clock
+    hints: Hints
+    records: Records
+    blobs: Blobs
+    access: Access
+    track: Track
+    launch: Launch
+    leases: Leases
+    gateway: Gateway
+    deploy: Deploy
+    federate: FederateService
+    closing: list[Callable[[], None]] = field(default_factory=list)
+    loops: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Open the gateway's port and start the control loops. Raises UnavailableError when the port is taken."""
+        await self.gateway.start(self.settings.host, self.settings.gateway_port)
+        for name, loop in (("launch", self.launch.run_forever), ("deploy", self.deploy.run_forever)):
+            self.loops.append(asyncio.create_task(loop(), name=f"loop-{name}"))
+
+    async def close(self) -> None:
+        """Stop the loops, drain the gateway, close what was opened."""
+        for loop in self.loops:
+            loop.cancel()
+        for loop in self.loops:
+            with contextlib.suppress(asyncio.CancelledError):
+                await loop
+        await self.gateway.close()
+        for close in reversed(self.closing):
+            close()
+
+
+async def open_services(settings: Settings) -> Services:
+    """Everything, wired. Raises UnavailableError when the database cannot be opened."""
+    clock, hints = SystemClock(), Hints()
+    records = open_records(settings.database_url)
+    metrics = open_metrics(settings)
+    blobs = open_blobs(settings.blobs_url)
+    access = Access(records, clock, system_entropy, Home(settings.home).key())
+    runs = RunsByRecords(records)
+    logs = LogFiles(settings.home / "logs")
+    track = Track(records, blobs, metrics, logs, clock, system_entropy, hints, runs)
+    launch = Launch(
+        records,
+        clock,
+        system_entropy,
+        hints=hints,
+        tracker=track,
+        mint=TokensByAccess(access),
+        policy=Policy(heartbeat_s=settings.heartbeat, lease_s=settings.lease),
+    )
+    gateway = Gateway(access.authenticate)
+    deploy = Deploy(records, JobsByLaunch(launch, records), ModelsByTrack(track), gateway, clock, system_entropy, hints)
+    return Services(
+        settings=settings,
+        clock=clock,
+        hints=hints,
+        records=records,
+        blobs=blobs,
+        access=access,
+        track=track,
+        launch=launch,
+        leases=LeasesByLaunch(launch),
+        gateway=gateway,
+        deploy=deploy,
+        federate=FederateService(records, runs, clock),
+        closing=[records.close, metrics.close],
+    )
