@@ -7,10 +7,12 @@ links and absolute paths, or mend them in silence (CVE-2007-4559 and its kin). I
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import stat
+import struct
 import unicodedata
 import zipfile
 import zlib
@@ -25,6 +27,7 @@ COMMENT = b"nexus-package-1"
 WORKSPACE_LIMIT_B = 500_000_000
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CHUNK_B = 1024 * 1024
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 _PACKED_ALREADY = frozenset(
     {".bz2", ".gguf", ".gz", ".jpeg", ".jpg", ".mp3", ".mp4", ".npz", ".parquet", ".png", ".pt", ".pth"}
     | {".safetensors", ".webp", ".whl", ".xz", ".zip", ".zst"}
@@ -178,8 +181,12 @@ def unpack(archive: Path, into: Path, limits: Limits = Limits()) -> int:
             draft.joinpath(path).parent.mkdir(parents=True, exist_ok=True)
             draft.joinpath(path).symlink_to(leads_to)
         draft.rename(into)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except _DAMAGED as error:
         raise UsageError(f"the package is damaged: {error}", hint="Launch the job again.") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place in the file that cannot be
+            raise
+        raise UsageError("the package is damaged", hint="Launch the job again.") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return written

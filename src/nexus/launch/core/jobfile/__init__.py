@@ -1,0 +1,1 @@
+"""Job files: text of any dialect to checked jobs, and back."""
