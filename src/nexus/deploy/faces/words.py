@@ -1,0 +1,61 @@
+"""How endpoints are told to people."""
+
+from __future__ import annotations
+
+from nexus.deploy.model import EndpointView, Revision
+from nexus.infra.shell import Shell
+
+HEAD = ("NAME", "STATE", "READY", "REVISION", "MODEL", "URL")
+
+
+def row(view: EndpointView) -> tuple[str, ...]:
+    """One line of the list."""
+    ready = f"{view.ready}/{view.replicas}"
+    return (view.name, str(view.state), ready, str(view.revision), shown_model(view), view.url)
+
+
+def shown_model(view: EndpointView) -> str:
+    """`digits@2`; what has no version stays as it is."""
+    return view.model.removeprefix("model://") or "-"
+
+
+def progress(view: EndpointView) -> str:
+    """One line while an endpoint comes up."""
+    doing = next((r.detail for r in view.running if not r.ready and r.detail), "") or view.reason
+    line = f"{view.name}: {view.state}, {view.ready} of {view.replicas} ready, revision {view.revision}"
+    return f"{line} ({doing})" if doing else line
+
+
+def tell(shell: Shell, view: EndpointView) -> None:
+    """Everything about one endpoint."""
+    facts = {
+        "name": view.name,
+        "state": f"{view.state}{f': {view.reason}' if view.reason else ''}",
+        "fault": view.fault,
+        "url": view.url,
+        "model": shown_model(view),
+        "engine": view.engine,
+        "replicas": f"{view.ready} of {view.replicas} ready",
+        "requests": f"{view.requests} answered, {view.errors} with an error",
+    }
+    for name, value in facts.items():
+        if value:
+            shell.say(f"{name:<10}{value}")
+    shell.say()
+    rows = [(r.task, str(r.revision), r.state, "yes" if r.ready else "no", r.address, r.detail) for r in view.running]
+    shell.table(("REPLICA", "REVISION", "STATE", "READY", "ADDRESS", "DETAIL"), rows, empty="No replicas yet.")
+    shell.say()
+    shell.table(("REVISION", "STATE", "MODEL", "RUN", "REASON"), [_revision(r) for r in view.revisions])
+
+
+def _revision(revision: Revision) -> tuple[str, ...]:
+    model = revision.model.removeprefix("model://") or "-"
+    return (str(revision.number), str(revision.state), model, revision.run or "-", revision.reason)
+
+
+def try_it(view: EndpointView) -> str:
+    """A command to try next."""
+    if view.openai:
+        return f"nexus chat {view.name}"
+    head = "-H \"Authorization: Bearer $NEXUS_TOKEN\" -H 'Content-Type: application/json'"
+    return f"curl {view.url}/predict {head} -d '[...]'"
