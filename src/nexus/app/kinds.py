@@ -5,8 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from nexus.access.model import TOKENS
+from nexus.deploy.model import ENDPOINTS
 from nexus.federate.model import ROUNDS
 from nexus.kernel.records import Kind
 from nexus.launch.model import NODES, RUNS, TASKS
+from nexus.track.model import ARTIFACTS, MODELS, STREAMS, UPLOADS, VERSIONS
 
-KINDS: tuple[Kind[Any], ...] = (TOKENS, RUNS, TASKS, NODES, ROUNDS)
+KINDS: tuple[Kind[Any], ...] = (
+    TOKENS,
+    RUNS,
+    TASKS,
+    NODES,
+    STREAMS,
+    ARTIFACTS,
+    MODELS,
+    VERSIONS,
+    UPLOADS,
+    ROUNDS,
+    ENDPOINTS,
+)

@@ -17,6 +17,7 @@ from nexus.access.service import Access
 from nexus.app.home import Home, write_login, write_private
 from nexus.app.local_agent import join_this_machine, keep_agent
 from nexus.app.settings import Settings
+from nexus.infra.telemetry import set_up_logging
 from nexus.kernel.errors import ConflictError, UsageError
 from nexus.kernel.identity import Role
 
@@ -28,6 +29,7 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConflictError when a port is taken, UnavailableError without a database."""
     home = Home(settings.home)
     home.prepare()
+    set_up_logging()
     listening = listen(settings.host, settings.port)
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(settings, home, listening))

@@ -12,6 +12,41 @@ down_revision = None
 def upgrade() -> None:
 
     op.create_table(
+        "artifact",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("created", sa.Double(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("run", sa.Text(), nullable=True),
+        sa.Column("task", sa.Text(), nullable=True),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("digest", sa.Text(), nullable=True),
+        sa.Column("doc", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_artifact_created"), "artifact", ["created"], unique=False)
+    op.create_index(op.f("ix_artifact_digest"), "artifact", ["digest"], unique=False)
+    op.create_index(op.f("ix_artifact_name"), "artifact", ["name"], unique=False)
+    op.create_index(op.f("ix_artifact_project"), "artifact", ["project"], unique=False)
+    op.create_index(op.f("ix_artifact_run"), "artifact", ["run"], unique=False)
+    op.create_index(op.f("ix_artifact_task"), "artifact", ["task"], unique=False)
+    op.create_table(
+        "endpoint",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("created", sa.Double(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=True),
+        sa.Column("doc", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("project", "name", name="uq_endpoint"),
+    )
+    op.create_index(op.f("ix_endpoint_created"), "endpoint", ["created"], unique=False)
+    op.create_index(op.f("ix_endpoint_name"), "endpoint", ["name"], unique=False)
+    op.create_index(op.f("ix_endpoint_project"), "endpoint", ["project"], unique=False)
+    op.create_index(op.f("ix_endpoint_state"), "endpoint", ["state"], unique=False)
+    op.create_table(
         "events",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -25,6 +60,40 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_events_project"), "events", ["project"], unique=False)
     op.create_index(op.f("ix_events_subject"), "events", ["subject"], unique=False)
+    op.create_table(
+        "model",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("created", sa.Double(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("doc", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("project", "name", name="uq_model"),
+    )
+    op.create_index(op.f("ix_model_created"), "model", ["created"], unique=False)
+    op.create_index(op.f("ix_model_name"), "model", ["name"], unique=False)
+    op.create_index(op.f("ix_model_project"), "model", ["project"], unique=False)
+    op.create_table(
+        "model_version",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("created", sa.Double(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=True),
+        sa.Column("number", sa.Text(), nullable=True),
+        sa.Column("run", sa.Text(), nullable=True),
+        sa.Column("digest", sa.Text(), nullable=True),
+        sa.Column("doc", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("project", "model", "number", name="uq_model_version"),
+    )
+    op.create_index(op.f("ix_model_version_created"), "model_version", ["created"], unique=False)
+    op.create_index(op.f("ix_model_version_digest"), "model_version", ["digest"], unique=False)
+    op.create_index(op.f("ix_model_version_model"), "model_version", ["model"], unique=False)
+    op.create_index(op.f("ix_model_version_number"), "model_version", ["number"], unique=False)
+    op.create_index(op.f("ix_model_version_project"), "model_version", ["project"], unique=False)
+    op.create_index(op.f("ix_model_version_run"), "model_version", ["run"], unique=False)
     op.create_table(
         "node",
         sa.Column("id", sa.Text(), nullable=False),
@@ -81,6 +150,19 @@ def upgrade() -> None:
     op.create_index(op.f("ix_run_state"), "run", ["state"], unique=False)
     op.create_index(op.f("ix_run_user"), "run", ["user"], unique=False)
     op.create_table(
+        "stream",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("created", sa.Double(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("run", sa.Text(), nullable=True),
+        sa.Column("doc", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_stream_created"), "stream", ["created"], unique=False)
+    op.create_index(op.f("ix_stream_project"), "stream", ["project"], unique=False)
+    op.create_index(op.f("ix_stream_run"), "stream", ["run"], unique=False)
+    op.create_table(
         "task",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("project", sa.Text(), nullable=False),
@@ -112,3 +194,17 @@ def upgrade() -> None:
     op.create_index(op.f("ix_token_project"), "token", ["project"], unique=False)
     op.create_index(op.f("ix_token_purpose"), "token", ["purpose"], unique=False)
     op.create_index(op.f("ix_token_subject"), "token", ["subject"], unique=False)
+    op.create_table(
+        "upload",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("created", sa.Double(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=True),
+        sa.Column("doc", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("project", "digest", name="uq_upload"),
+    )
+    op.create_index(op.f("ix_upload_created"), "upload", ["created"], unique=False)
+    op.create_index(op.f("ix_upload_digest"), "upload", ["digest"], unique=False)
+    op.create_index(op.f("ix_upload_project"), "upload", ["project"], unique=False)
