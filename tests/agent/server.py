@@ -117,10 +117,7 @@ class Server:
         if rng.random() < faults.drop:
             return False
         try:
-            if rng.random() < faults.fail:
-                raise NexusError("made to fail")
-            if headers.get("authorization") not in {f"Bearer {self.token}", "Bearer join-token"}:
-                raise DeniedError("this token is not known, or was revoked")
+            self._check(headers)
             status, answer = 200, await self._answer(method, target, body)
         except NexusError as error:
             status, answer = error.status, msgspec.json.encode(error.as_dict())
@@ -130,6 +127,12 @@ class Server:
         writer.write(head + (b"" if method == "HEAD" else answer))
         await writer.drain()
         return True
+
+    def _check(self, headers: dict[str, str]) -> None:
+        if self.faults.rng.random() < self.faults.fail:
+            raise NexusError("made to fail")
+        if headers.get("authorization") not in {f"Bearer {self.token}", "Bearer join-token"}:
+            raise DeniedError("this token is not known, or was revoked")
 
     async def _answer(self, method: str, target: str, body: bytes) -> bytes:
         parts = urlsplit(target)
@@ -174,10 +177,10 @@ class Server:
         if before is None or (before.state, before.detail, before.healthy) != (one.state, one.detail, one.healthy):
             self.history[one.task].append(one)
         self.reports[one.task] = one
-        if TASK_LIFE.is_final(one.state) and len(self.logs[one.task]) >= one.log_end and self.acknowledges:
-            if one.task not in self.acknowledged:
-                self.acknowledged.add(one.task)
-                self._bump()
+        is_whole = TASK_LIFE.is_final(one.state) and len(self.logs[one.task]) >= one.log_end
+        if is_whole and self.acknowledges and one.task not in self.acknowledged:
+            self.acknowledged.add(one.task)
+            self._bump()
 
     def _owned(self, task: str, query: dict[str, str]) -> None:
         order = self.orders.get(task)
@@ -227,7 +230,7 @@ def _append(stream: bytearray, offset: int, body: bytes) -> bytes:
 async def until(check: Callable[[], object], timeout_s: float = 10.0) -> None:
     """Poll until `check` holds. Raises TimeoutError."""
     async with asyncio.timeout(timeout_s):
-        while not check():
+        while not check():  # noqa: ASYNC110 (what is looked at has no event of its own)
             await asyncio.sleep(0.005)
 
 

@@ -42,7 +42,11 @@ async def test_exit_codes_and_signals_are_told_faithfully(server: Server, home: 
 
 async def test_a_stop_reaches_every_child(server: Server, home: Path, order, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    script = f"trap '' TERM; (trap '' TERM; sleep 300) & echo $! >> {pids}; setsid sleep 300 & echo $! >> {pids}; echo up; wait"
+    script = f"""trap '' TERM
+(trap '' TERM; sleep 300) & echo $! >> {pids}
+setsid sleep 300 & echo $! >> {pids}
+echo up
+wait"""
     server.want(order(script, grace_s=0.3))
     async with agent_in_process(server, home):
         await until(lambda: "up" in server.text("task_1"))

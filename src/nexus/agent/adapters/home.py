@@ -121,6 +121,19 @@ class Home:
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
+    def poke(self) -> None:
+        """Wake the agent that listens on this home, if any does."""
+        try:
+            fd = os.open(self.wake, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return
+        try:
+            os.write(fd, b".")
+        except OSError:
+            pass  # the pipe is full of wake-ups already
+        finally:
+            os.close(fd)
+
     def lock(self) -> int:
         """Keep a second agent out of this home while this process lives. Raises ConflictError."""
         fd = os.open(self.path / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)

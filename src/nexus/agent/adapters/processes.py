@@ -98,6 +98,7 @@ class ProcessRunner:
             await self._end_setup(home)
         if end.exit_code != 0 or end.signal:
             words = f"it took longer than {self._setup_timeout_s:g} s" if end.killed_for == "timeout" else in_words(end)
+            words = "its lease ran out" if end.killed_for == "lease" else words
             raise JobError(f"the setup failed: {words}", hint=self._spool.tail(order, _TAIL_LINES))
 
     async def _until_end(self, place: Path) -> Exit:
@@ -167,6 +168,7 @@ class ProcessRunner:
 
     def extend(self, order: TaskOrder, lease_until: float) -> None:
         home = self._home.task(order)
+        home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(home.lease, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.pwrite(fd, f"{lease_until:020.3f}\n".encode(), 0)

@@ -77,7 +77,7 @@ class Keeper:
 
     def lease(self, until: float) -> None:
         """The lease was renewed."""
-        if self.task.started and not self.task.ended:
+        if not self.task.ended:
             self._world.runner.extend(self.task.order, until)
         self._news.set()
 
@@ -120,7 +120,7 @@ class Keeper:
         return replace(self.task, state=TaskState.STOPPED if stopped else TaskState.FAILED, cause=self.task.stop)
 
     async def _prepare(self) -> None:
-        self._stay_wanted()
+        self._world.runner.extend(self.task.order, await self._until_leased())
         self._set(state=TaskState.PREPARING, detail="preparing")
         work = self._world.runner.prepare(self.task.order, self._world.channel.get_blob, self._say)
         self._preparing = asyncio.ensure_future(work)
@@ -136,19 +136,26 @@ class Keeper:
         ports = self.task.ports or await self._world.runner.choose_ports(self.task.order)
         self._set(state=TaskState.READY, detail="", ports=ports)
 
-    async def _until_go(self) -> None:
-        """A gang's task waits for all others; every task waits for a lease that holds."""
+    async def _until_leased(self) -> float:
+        """When the lease ends; a restarted agent first has to hear that it still holds."""
         while True:
             self._news.clear()
             self._stay_wanted()
             lease = self._world.lease(self.task.order.task)
-            if self.task.order.go and lease is not None and lease > self._world.clock.monotonic():
-                return
+            if lease is not None and lease > self._world.clock.monotonic():
+                return lease
+            await self._news.wait()
+
+    async def _until_go(self) -> None:
+        """A gang's tasks wait for each other."""
+        while not self.task.order.go:
+            self._news.clear()
+            self._stay_wanted()
             await self._news.wait()
 
     async def _start(self) -> None:
+        until = await self._until_leased()
         order = self.task.order
-        until = self._world.lease(order.task) or self._world.clock.monotonic()
         self._set(started=True)
         await self._world.runner.start(order, self.task.ports, until)
         if self.task.stop is None:

@@ -11,6 +11,7 @@ from .place import CLAIMED_EXIT, reserve_exit, take_claim
 from .spool import LineReader, LogSpool
 
 _DRAIN_S = 1.0  # for what children of an ended process still write
+_DRAIN_KILLED_S = 0.1
 
 
 class Shim:
@@ -103,7 +104,7 @@ class Shim:
             self._job.signal(9)
             self._kill_at = now + 1.0
         if not self._drain_until and self._job.has_ended():
-            self._drain_until = now + _DRAIN_S
+            self._drain_until = now + (_DRAIN_KILLED_S if self._killed_for else _DRAIN_S)
 
     def _is_over(self) -> bool:
         return bool(self._drain_until) and (not self._readers or now_s() >= self._drain_until)
