@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fastapi import APIRouter
 
 from nexus.app.wire import Services
+
+if TYPE_CHECKING:
+    from nexus.store.service import Store
 
 
 def access(services: Services) -> APIRouter:
@@ -49,12 +54,19 @@ def deploy(services: Services) -> APIRouter:
     return router(services.deploy)
 
 
+def store(services: Services) -> APIRouter:
+    """The Job Store."""
+    from nexus.store.faces.api import router
+
+    return router(_store(services))
+
+
 def studio(services: Services) -> APIRouter:
     """The pages."""
     from nexus.studio.ports import Services as StudioServices
+    from nexus.studio.relay import Relay
     from nexus.studio.site import router
     from nexus.studio.sources.access import AccessSource
-    from nexus.studio.sources.federate import FederateSource
     from nexus.studio.sources.launch import LaunchSource
     from nexus.studio.sources.track import TrackSource
 
@@ -66,6 +78,18 @@ def studio(services: Services) -> APIRouter:
             launch=LaunchSource(services.launch, services.records),
             track=seen,
             models=seen,
-            federate=FederateSource(services.records),
+            federate=services.federate,
+            deploy=services.deploy,
+            relay=Relay(lambda: services.gateway.url),
+            store=_store(services),
         )
     )
+
+
+def _store(services: Services) -> Store:
+    from nexus.store.adapters.launcher import JobLauncher
+    from nexus.store.adapters.shelf import FolderShelf
+    from nexus.store.service import Store
+
+    launcher = JobLauncher(services.launch, services.track.uploads, services.deploy)
+    return Store(FolderShelf(), launcher)

@@ -70,10 +70,6 @@ class Launch(Protocol):
         """The project's machines."""
         ...
 
-    async def held(self, who: Principal) -> list[Task]:
-        """The live tasks of all nodes of this project."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Series:

@@ -112,7 +112,7 @@ class Charts extends HTMLElement {
   add(key) {
     const chart = new Chart(key);
     this.charts?.set(key, chart);
-    this.querySelector(".empty")?.parentElement?.remove();
+    this.querySelector(".none")?.remove();
     this.append(chart.card);
     return chart;
   }
