@@ -24,6 +24,7 @@ ROUTERS: Registry[Callable[[Any], APIRouter]] = Registry(
         "agents": "nexus.app.routers:agents",
         "track": "nexus.app.routers:track",
         "federate": "nexus.app.routers:federate",
+        "deploy": "nexus.app.routers:deploy",
         "store": "nexus.app.routers:store",
         "studio": "nexus.app.routers:studio",
     },
