@@ -14,8 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
+from nexus.federate.model import Round
+
 REPOSITORY = Path(__file__).parents[2]
 APP = REPOSITORY / "examples" / "federated" / "app.py"
+SMALL = Path(__file__).parent / "small_app.py"
 
 
 def free_port() -> int:
@@ -94,7 +99,8 @@ class Silos:
     folder: Path
     changes: tuple[str, ...] = ()
     count: int = 3
-    app: Path = APP
+    app: Path = SMALL
+    delay_s: float = 0.0  # of each client's turn
     token: str = "a-token-of-this-run"
     port: int = field(default_factory=free_port)
     fork: bool = True  # from this process, which has torch already: a real process in milliseconds
@@ -116,6 +122,7 @@ class Silos:
             "NEXUS_TOKEN": self.token,
             "NEXUS_CHECKPOINTS": str(home / "checkpoints"),
             "NEXUS_OUTPUTS": str(home / "outputs"),
+            "NEXUS_TEST_DELAY_S": str(self.delay_s),
         }
         sets = [part for change in self.changes for part in ("--set", change)]
         arguments = [*sets, str(self.app)]
@@ -146,6 +153,15 @@ class Silos:
     @property
     def journal(self) -> Path:
         return self.folder / "server-0" / "checkpoints" / "federate"
+
+    def rounds(self) -> list[Round]:
+        path = self.journal / "rounds.jsonl"
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        return [msgspec.json.decode(line, type=Round) for line in lines]
+
+    def updates(self) -> list[Path]:
+        """The accepted updates of the open round."""
+        return list(self.journal.glob("round-*/update-*.safetensors"))
 
     def close(self) -> None:
         for process in self.processes.values():

@@ -19,9 +19,7 @@ def test_paths_reach_every_setting():
         Settings(),
         {"algorithm.mu": "0.5", "algorithm": "fedprox", "rounds": "3", "local.lr": "0.02", "local.epochs": "4"},
     )
-    assert changed == Settings(
-        rounds=3, algorithm="fedprox", options={"mu": 0.5}, local=Local(lr=0.02, epochs=4)
-    )
+    assert changed == Settings(rounds=3, algorithm="fedprox", options={"mu": 0.5}, local=Local(lr=0.02, epochs=4))
 
 
 def test_another_algorithm_drops_the_options_of_the_last():
