@@ -64,7 +64,6 @@ def store(services: Services) -> APIRouter:
 def studio(services: Services) -> APIRouter:
     """The pages."""
     from nexus.studio.ports import Services as StudioServices
-    from nexus.studio.relay import Relay
     from nexus.studio.site import router
     from nexus.studio.sources.access import AccessSource
     from nexus.studio.sources.launch import LaunchSource
@@ -80,7 +79,6 @@ def studio(services: Services) -> APIRouter:
             models=seen,
             federate=services.federate,
             deploy=services.deploy,
-            relay=Relay(lambda: services.gateway.url),
             store=_store(services),
         )
     )

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fastapi import Response
-
 from nexus.deploy.model import Deployment, EndpointView
 from nexus.federate.model import Round
 from nexus.kernel.clock import Clock
@@ -223,14 +221,6 @@ class Store(Protocol):
         ...
 
 
-class Relay(Protocol):
-    """The way to the gateway for the chat page; `studio.relay.Relay` is one."""
-
-    async def post(self, path: str, body: bytes, token: str) -> Response:
-        """The gateway's answer, streamed. Raises UnavailableError."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Services:
     """What `studio.router` is given. A part that is None is not wired: its page says so and how to get it."""
@@ -242,5 +232,4 @@ class Services:
     models: Models
     federate: Federate | None = None
     deploy: Deploy | None = None
-    relay: Relay | None = None
     store: Store | None = None
