@@ -6,11 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from nexus.infra.http_client import HttpClient
+if TYPE_CHECKING:  # httpx takes longer to import than `nexus --help` may take
+    from nexus.infra.http_client import HttpClient
 
 
 @dataclass
@@ -35,6 +34,8 @@ class Shell:
 
     def emit(self, value: Any) -> None:
         """`value` as one JSON document on standard output."""
+        import msgspec
+
         encoded = msgspec.json.format(msgspec.json.encode(value), indent=2)
         sys.stdout.write(encoded.decode() + "\n")
 
