@@ -65,8 +65,12 @@ class Logs:
         if since_ms is not None and not cursor:
             at = {stream.id: await self._store.seek(stream.id, since_ms) for stream in streams}
         lines, at, more = await self._next(streams, at, min(max(limit, 1), TAIL_MAX))
-        if since_ms is not None and not cursor:
-            lines = [line for line in lines if line.line.at_ms >= since_ms]
+        while since_ms is not None and not cursor and lines:
+            late = [line for line in lines if line.line.at_ms >= since_ms]
+            if late or not more:
+                lines = late
+                break
+            lines, at, more = await self._next(streams, at, min(max(limit, 1), TAIL_MAX))
         return LogPage(lines=_name(lines, streams), cursor=write_cursor(at), end=found.run.ended and not more)
 
     async def follow(

@@ -1,0 +1,126 @@
+"""The real router in a real server process: `python -m tests.track.serve FOLDER PORT`. Records last as long as it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from nexus.infra.http_client import HttpClient
+from nexus.infra.web.errors import answer_errors
+from nexus.kernel.identity import Principal
+from nexus.track.faces.api import router
+from nexus.track.model import StreamOwner
+from tests.track.house import PEOPLE, build
+
+ROOT = Path(__file__).parents[2]
+TASKS = [f"task_{i:013d}" for i in range(4)]
+
+
+async def _people(token: str) -> Principal | None:
+    return PEOPLE.get(token)
+
+
+def make_app(folder: Path) -> FastAPI:
+    house = build(folder)
+    for index, task in enumerate(TASKS):
+        house.leases.known[task] = StreamOwner(project="red", run="run_1", task=task, role="worker", index=index)
+    app = FastAPI()
+    app.state.authenticate = _people
+    app.state.house = house
+    answer_errors(app)
+    app.include_router(router(house.track, house.leases))
+
+    @app.post("/end")
+    async def end() -> None:
+        house.runs.add("run_1", name="digits", ended=True)
+        house.hints.hint("launch.run:run_1")
+
+    return app
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Server:
+    """A server process that can be killed and started again on the same folder and port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._clients: list[HttpClient] = []
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "tests.track.serve", str(self._folder), str(self._port)]
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+        self._process = subprocess.Popen(command, cwd=ROOT, env=environment)
+        end = time.monotonic() + 30
+        while True:
+            try:
+                httpx.get(self.url + "/openapi.json").raise_for_status()
+            except httpx.HTTPError:
+                assert time.monotonic() < end, "the server did not start"
+                assert self._process.poll() is None, "the server died"
+                time.sleep(0.05)
+            else:
+                return
+
+    def connect(self, who: str) -> HttpClient:
+        """A client that is closed with the server."""
+        self._clients.append(HttpClient(self.url, who, timeout_s=20))
+        return self._clients[-1]
+
+    def close(self) -> None:
+        """End everything."""
+        self.kill()
+        for client in self._clients:
+            client.close()
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    @property
+    def cpu_s(self) -> float:
+        """What the process has spent so far."""
+        assert self._process is not None
+        parts = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    server = Server(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def main() -> None:
+    app = make_app(Path(sys.argv[1]))
+    config = uvicorn.Config(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="error", access_log=False)
+    asyncio.run(uvicorn.Server(config).serve())
+
+
+if __name__ == "__main__":
+    main()
