@@ -13,7 +13,7 @@ from nexus.kernel.registry import Registry
 
 # name -> (where it is, what the list says). One line here and one file there add a command.
 TABLE: dict[str, tuple[str, str]] = {
-    "launch": ("nexus.launch.faces.commands.launch:command", "Run a job file, or a command, on the cheapest machine."),
+    "launch": ("nexus.app.commands.launch:command", "Run a job file, or a command, on the cheapest machine."),
     "runs": ("nexus.launch.faces.commands.runs:command", "What runs, what ran, what it cost."),
     "show": ("nexus.launch.faces.commands.show:command", "Everything about a run."),
     "logs": ("nexus.track.faces.commands.logs:command", "Read or follow a run's log."),
