@@ -21,7 +21,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, seed: int) -> None:
         super().__init__()
         self._virtual = 1000.0
-        self._dice = random.Random(seed)  # noqa: S311
+        self._dice = random.Random(seed)
         self.after_step: Callable[[], None] = lambda: None
         self.steps = 0
         self._clock_resolution = 1e-9
@@ -35,7 +35,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         while scheduled and scheduled[0]._cancelled:
             timer = heapq.heappop(scheduled)
             timer._scheduled = False
-            self._timer_cancelled_count -= 1
+            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
+        if not ready and not scheduled and not self._stopping:  # type: ignore[attr-defined]
+            raise AssertionError("nothing will ever happen any more: everybody waits for somebody")
         if not ready and scheduled:
             self._virtual = max(self._virtual, scheduled[0]._when)
         if len(ready) > 1:
