@@ -51,21 +51,27 @@ def start_background(settings: Settings) -> None:
 
 
 def wait_until_up(settings: Settings, server: subprocess.Popen[bytes], log_start: int = 0) -> None:
-    """Poll the server's health until it answers, its process ends, or a minute has gone."""
+    """Poll until a server of this home answers (ours, or one that somebody started at the same moment)."""
     home = Home(settings.home)
-    client = HttpClient(settings.url, "", timeout_s=2.0)
     deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline and server.poll() is None:
-        if home.server() is not None:
-            try:
-                client.get("/healthz", dict[str, str])
-            except UnavailableError:
-                pass
-            else:
-                client.close()
-                return
+    while time.monotonic() < deadline:
+        if home.server() is not None and _answers(settings.url):
+            return
+        if server.poll() is not None and home.server() is None:
+            break
         time.sleep(0.05)
     words = home.log.read_bytes()[log_start:].decode("utf-8", "replace").strip().splitlines()
-    raise UnavailableError(
-        "the server did not start" + (f": {words[-1]}" if words else ""), hint=f"Its log is {home.log}."
-    )
+    errors = [line.removeprefix("error: ") for line in words if line.startswith("error: ")] or words[-1:]
+    said = f": {errors[-1]}" if errors else ""
+    raise UnavailableError(f"the server did not start{said}", hint=f"Its log is {home.log}.")
+
+
+def _answers(url: str) -> bool:
+    client = HttpClient(url, "", timeout_s=2.0)
+    try:
+        client.get("/healthz", dict[str, str])
+    except UnavailableError:
+        return False
+    finally:
+        client.close()
+    return True
