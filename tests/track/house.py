@@ -56,10 +56,8 @@ class KnownRuns:
         self.known[run] = RunStatus(run, project, name or run, "succeeded" if ended else "running", ended)
 
     async def find(self, project: str, run: str) -> RunStatus | None:
-        for status in self.known.values():
-            if status.project == project and run in {status.id, status.name}:
-                return status
-        return None
+        found = (status for status in self.known.values() if status.project == project)
+        return next((status for status in found if run in {status.id, status.name}), None)
 
 
 @dataclass
@@ -95,7 +93,8 @@ def build(folder: Path, **other: Any) -> House:
     records, blobs, hints, runs = MemoryRecords(), open_blobs("memory:"), Hints(), KnownRuns()
     metrics = open_metrics(f"sqlite:///{folder / 'metrics.db'}")
     logs = LogFiles(folder / "logs", **other)
-    runs.add("run_1", name="digits")
+    for number in range(1, 10):
+        runs.add(f"run_{number}", name=f"job{number}")
     runs.add("run_blue", project="blue")
     track = Track(records, blobs, metrics, logs, SystemClock(), system_entropy, hints, runs)
     return House(track, metrics, logs, records, blobs, hints, runs, KnownLeases())

@@ -25,7 +25,7 @@ from nexus.track.model import StreamOwner
 from tests.track.house import PEOPLE, build
 
 ROOT = Path(__file__).parents[2]
-TASKS = [f"task_{i:013d}" for i in range(4)]
+TASKS = [f"task_{i:013d}" for i in range(20)]  # two for each of run_0, run_1 ...
 
 
 async def _people(token: str) -> Principal | None:
@@ -35,17 +35,19 @@ async def _people(token: str) -> Principal | None:
 def make_app(folder: Path) -> FastAPI:
     house = build(folder)
     for index, task in enumerate(TASKS):
-        house.leases.known[task] = StreamOwner(project="red", run="run_1", task=task, role="worker", index=index)
+        house.leases.known[task] = StreamOwner(
+            project="red", run=f"run_{index // 2}", task=task, role="worker", index=index % 2
+        )
     app = FastAPI()
     app.state.authenticate = _people
     app.state.house = house
     answer_errors(app)
     app.include_router(router(house.track, house.leases))
 
-    @app.post("/end")
-    async def end() -> None:
-        house.runs.add("run_1", name="digits", ended=True)
-        house.hints.hint("launch.run:run_1")
+    @app.post("/end/{number}")
+    async def end(number: int) -> None:
+        house.runs.add(f"run_{number}", name=f"job{number}", ended=True)
+        house.hints.hint(f"launch.run:run_{number}")
 
     return app
 

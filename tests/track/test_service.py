@@ -47,7 +47,7 @@ async def test_lines_of_all_tasks_are_merged_by_time_page_by_page(house: House) 
     seen: list[str] = []
     cursor = ""
     while True:
-        page = await house.track.logs.page(ALICE, "digits", cursor=cursor, limit=700)
+        page = await house.track.logs.page(ALICE, "job1", cursor=cursor, limit=700)
         seen += [line.text for line in page.lines]
         cursor = page.cursor
         if not page.lines:
@@ -96,11 +96,11 @@ async def test_following_sees_every_line_and_ends_with_the_run(house: House) -> 
             piece = b"".join(data[start : start + 50])
             offset = await house.track.logs.append(who, offset, piece)
             await asyncio.sleep(0)
-        house.runs.add("run_1", name="digits", ended=True)
+        house.runs.add("run_1", name="job1", ended=True)
         house.hints.hint("launch.run:run_1")
 
     async def read() -> list[LogPage]:
-        return [page async for page in house.track.logs.follow(ALICE, "digits")]
+        return [page async for page in house.track.logs.follow(ALICE, "job1")]
 
     _, pages = await asyncio.wait_for(asyncio.gather(write(), read()), 20)
     assert [line.text for page in pages for line in page.lines] == [str(i) for i in range(count)]
@@ -129,7 +129,7 @@ async def test_pieces_of_a_stream_at_any_cut_give_every_point_once(house: House)
         assert again == end
         size = size + 50 if end == sent else 97  # no whole frame yet: send more
         sent = end
-    (curve,) = await house.track.metrics.chart(ALICE, "digits", "loss", points=2000)
+    (curve,) = await house.track.metrics.chart(ALICE, "job1", "loss", points=2000)
     assert list(curve.points.values) == [float(i) for i in range(300)]
     with pytest.raises(ConflictError) as caught:
         await house.track.metrics.append(who, "m-1.bin", len(data) + 5, data)
@@ -142,16 +142,16 @@ async def test_what_a_run_has_logged(house: House) -> None:
     await house.track.metrics.append(
         second, "m-2.bin", 0, piece(range(3), loss=[9.0, 8, 7]) + write_params(b'{"lr": 1}')
     )
-    summary = await house.track.metrics.summary(ALICE, "digits")
+    summary = await house.track.metrics.summary(ALICE, "job1")
     assert [(one.key, one.index, one.n, one.value) for one in summary.series] == [
         ("loss", 0, 5, 1.0),
         ("loss", 1, 3, 7.0),
     ]
     assert summary.params == {"lr": 1}
-    assert await house.track.metrics.latest(ALICE, ["run_1", "run_2", "run_blue"]) == {"run_1": {"loss": 1.0}}
+    assert await house.track.metrics.latest(ALICE, ["run_1", "run_77", "run_blue"]) == {"run_1": {"loss": 1.0}}
     with pytest.raises(NotFoundError, match="has not logged"):
-        await house.track.metrics.chart(ALICE, "digits", "accuracy")
-    (_, rest) = await house.track.metrics.chart(ALICE, "digits", "loss", after=2)
+        await house.track.metrics.chart(ALICE, "job1", "accuracy")
+    (_, rest) = await house.track.metrics.chart(ALICE, "job1", "loss", after=2)
     assert (list(rest.points.values), rest.after) == ([7.0], 3)
 
 
@@ -176,7 +176,7 @@ async def test_following_metrics_sees_every_point(house: House) -> None:
         offset = 0
         for i in range(200):
             offset = await house.track.metrics.append(who, "m", offset, piece(range(i, i + 1), loss=[float(i)]))
-        house.runs.add("run_1", name="digits", ended=True)
+        house.runs.add("run_1", name="job1", ended=True)
 
     async def read() -> list[News]:
         return [news async for news in house.track.metrics.follow(ALICE, "run_1", "")]
@@ -213,7 +213,7 @@ async def test_a_model_of_a_run_becomes_a_version_with_its_story(house: House) -
     assert [version.number for version in versions] == [2, 1]
     assert (versions[1].digest, versions[1].run, versions[1].task) == (first, who.run, who.task)
     assert (versions[1].params, versions[1].metrics, versions[1].meta) == ({"lr": 0.1}, {"acc": 0.9}, {"by": "test"})
-    assert [artifact.digest for artifact in await house.track.artifacts.of_run(ALICE, "digits")] == [first, second]
+    assert [artifact.digest for artifact in await house.track.artifacts.of_run(ALICE, "job1")] == [first, second]
     assert await house.track.resolve("red", "model://digits") == second
     assert await house.track.resolve("red", "model://digits@1") == first
     assert await house.track.resolve("red", "artifact://run_1/Digits") == second
@@ -223,7 +223,7 @@ async def test_a_model_of_a_run_becomes_a_version_with_its_story(house: House) -
     for reference in ("model://digits@production", "model://digits@x@y", "model://", "artifact://run_1", "s3://x"):
         with pytest.raises(UsageError):
             await house.track.resolve("red", reference)
-    for reference in ("model://digits@7", "model://other", "artifact://run_9/Digits", "artifact://run_1/x"):
+    for reference in ("model://digits@7", "model://other", "artifact://run_77/Digits", "artifact://run_1/x"):
         with pytest.raises(NotFoundError):
             await house.track.resolve("red", reference)
 
@@ -266,7 +266,7 @@ async def test_another_project_sees_nothing(house: House) -> None:
     track = house.track
     for call in (
         track.logs.page(BOB, "run_1"),
-        track.logs.page(BOB, "digits"),
+        track.logs.page(BOB, "job1"),
         track.logs.search(BOB, "run_1", "secret"),
         track.metrics.summary(BOB, "run_1"),
         track.metrics.chart(BOB, "run_1", "loss"),
