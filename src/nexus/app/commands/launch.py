@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from nexus.launch.core.spec import JobSpec
     from nexus.launch.faces.client import LaunchClient
     from nexus.launch.faces.jobfiles import Jobs
-    from nexus.launch.model import Placement, Run, RunPlan, Submission
+    from nexus.launch.model import Placement, Run, RunPlan, Submission, Task
 
 _BAR_FROM_B = 1_000_000  # smaller uploads are over before a bar is read
 
 
-@click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": True})
+@click.command()
 @click.argument("words", nargs=-1, metavar="[FILE | -- CMD...]")
 @click.option("--plan", "only_plan", is_flag=True, help="Only show where it would run, and why not elsewhere.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a field of the job file.")
@@ -34,9 +35,9 @@ _BAR_FROM_B = 1_000_000  # smaller uploads are over before a bar is read
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("-f/-d", "--follow/--detach", default=None, help="Follow the log to the end.  [default: on a terminal]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-@click.pass_context
+@click.pass_obj
 def command(
-    ctx: click.Context,
+    shell: Shell,
     words: tuple[str, ...],
     only_plan: bool,
     overrides: tuple[str, ...],
@@ -50,7 +51,6 @@ def command(
 
     With --follow the exit code is the job's. Ctrl-C lets go of the log, and the job goes on.
     """
-    shell: Shell = ctx.obj
     shell.json = shell.json or as_json
     jobs = _read(words, overrides, name, env)
     for spec in jobs.specs:
@@ -64,7 +64,7 @@ def command(
         code = max(_follow(shell, run, alone=len(runs) == 1) for run in runs)
         if shell.json:
             _emit(shell, [_client(shell).run(run.id) for run in runs])
-        ctx.exit(code)
+        sys.exit(code)
     _emit(shell, runs)
     for run in runs:
         shell.say(f"{run.name} is {run.state} as {run.id}.  Log: nexus logs -f {run.id}   Stop: nexus stop {run.id}")
@@ -211,7 +211,7 @@ def _follow(shell: Shell, run: Run, *, alone: bool) -> int:
         shell.note(f"\n{run.name} goes on.  Follow: nexus logs -f {run.id}   Stop: nexus stop {run.id}")
         return 130
     shell.note(_ending(final))
-    return exit_code(final)
+    return exit_code(final, client.tasks(final.id))
 
 
 def _wait_for_machine(shell: Shell, client: LaunchClient, run: Run) -> None:
@@ -243,12 +243,15 @@ def _ending(run: Run) -> str:
     return " ".join(part for part in parts if part) + more
 
 
-def exit_code(run: Run) -> int:
+def exit_code(run: Run, tasks: Sequence[Task]) -> int:
     """What a shell should see of a run that is over: the job's own code; 128 + n for a signal; 130 when stopped."""
-    from nexus.launch.model import RunState
+    from nexus.launch.model import Cause, RunState
 
     if run.state is RunState.SUCCEEDED:
         return 0
     if run.state is RunState.STOPPED:
         return 130
+    signals = [task.signal for task in tasks if task.run_attempt == run.attempt and task.signal]
+    if run.cause is Cause.SIGNAL and signals:
+        return 128 + signals[0]
     return run.exit_code if run.exit_code and 0 < run.exit_code < 256 else 1

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from nexus.infra.package import Package
 from nexus.kernel.units import format_bytes
-from nexus.launch.model import Node, Placement, RunPlan
+from nexus.launch.model import Node, Placement, RolePlan, RunPlan
 
 _SHOWN = 6
 
@@ -25,13 +25,23 @@ def plan_lines(
 
 
 def headline(name: str, plan: RunPlan, package: Package | None) -> str:
-    """`digits · train · 2 x worker · workspace 12 files 48 KB`."""
-    roles = " + ".join(f"{role.count} x {role.name}" if role.count != 1 else role.name for role in plan.roles)
-    parts = [name, plan.kind, roles]
+    """`digits · train · 2 x worker (1 GPU A100, 16 GB memory) · workspace 12 files 48 KB`."""
+    parts = [name, plan.kind, " + ".join(_role(role) for role in plan.roles)]
     if package is not None:
         files = len(package.files)
         parts.append(f"workspace {files} file{'' if files == 1 else 's'} {format_bytes(package.content_b)}")
     return " · ".join(parts)
+
+
+def _role(role: RolePlan) -> str:
+    """How many, and what each needs at least."""
+    needs = role.needs
+    gpu = f"{needs.gpu.count} GPU {'/'.join(needs.gpu.names)}".rstrip() if needs.gpu.count else ""
+    cpu = f"{needs.cpu.least:g} cpu" if needs.cpu.low else ""
+    memory = f"{format_bytes(needs.memory_b.least)} memory" if needs.memory_b.low else ""
+    words = ", ".join(part for part in (gpu, cpu, memory) if part)
+    count = f"{role.count} x {role.name}" if role.count != 1 else role.name
+    return f"{count} ({words})" if words else count
 
 
 def chosen(plan: RunPlan, placement: Placement, nodes: Mapping[str, Node]) -> list[str]:
