@@ -65,7 +65,7 @@ async def test_a_workspace_that_leaves_its_folder_is_refused(server: Server, hom
     report = server.reports["task_1"]
     assert (report.state, report.cause) == (TaskState.FAILED, Cause.SETUP)
     assert "evil" in report.detail
-    assert not list(tmp_path.rglob("evil"))
+    assert not _find(tmp_path, "evil")
     assert server.text("task_1") == ""
 
 
@@ -126,8 +126,7 @@ async def test_a_setup_is_done_once_and_heard_as_it_happens(server: Server, home
         server.want(order(script, "task_3", **values))
         await until(lambda: is_final(server, "task_3"), 30)
     assert (tmp_path / "setups").read_text() == "once\n"
-    environments = home.resolve() / "environments"
-    [environment] = [path for path in environments.iterdir() if path.is_dir()]
+    [environment] = [marker.parent for marker in _find(home / "environments", "ok")]
     for task in ("task_1", "task_2", "task_3"):
         python, made, version = server.text(task).splitlines()
         assert python == str(environment / "bin" / "python")
@@ -144,7 +143,7 @@ async def test_a_setup_that_fails_says_why(server: Server, home: Path, order) ->
     assert "exit code 2" in report.detail
     assert "/no/such/folder" in report.detail
     assert "not reached" not in server.text("task_1", "nexus")
-    assert not list((home / "environments").glob("*/ok"))
+    assert not _find(home / "environments", "ok")
 
 
 async def test_a_setup_that_hangs_is_ended(server: Server, home: Path, order) -> None:
@@ -174,6 +173,10 @@ async def test_pip_of_an_environment_is_uv(server: Server, home: Path, order, tm
     async with agent_in_process(server, home):
         await until(lambda: is_final(server, "task_1"), 30)
     assert server.text("task_1") == "42", server.text("task_1", "nexus")
+
+
+def _find(folder: Path, name: str) -> list[Path]:
+    return list(folder.rglob(name))
 
 
 def _make_wheel(path: Path) -> None:
