@@ -111,7 +111,7 @@ def test_a_file_that_does_not_load_is_an_error(tmp_path: Path) -> None:
     from nexus.train.adapters import engine_check
 
     (tmp_path / "broken.gguf").write_bytes(b"GGUF and then nothing")
-    with pytest.raises(JobError, match="llama.cpp cannot use broken.gguf"):
+    with pytest.raises(JobError, match=r"llama\.cpp cannot use broken\.gguf"):
         engine_check.answers(tmp_path / "broken.gguf", ["a"], tokens=2, threads=1)
 
 

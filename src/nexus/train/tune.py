@@ -12,7 +12,6 @@ import os
 import resource
 import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -239,7 +238,6 @@ def _keep_params(request: TuneRequest, base: Base, data: Data) -> None:
 def main(out: Path, **values: Any) -> None:
     """Fine-tune a language model here, in this process."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # bars of libraries are noise in a log
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of peft's calls, not of ours
     began = time.monotonic()
     try:
         result = tune(request_of(**values), out, lambda text: click.echo(text))

@@ -7,6 +7,7 @@ in every checkpoint. A run that was killed and goes on ends with the same number
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -67,7 +68,9 @@ class Tuner:
     ) -> None:
         """`of` names model and data: a checkpoint of another fine-tuning is refused."""
         torch.manual_seed(settings.seed)
-        self.model = get_peft_model(model, _lora(settings))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of peft's calls
+            self.model = get_peft_model(model, _lora(settings))
         self.pad, self.settings, self.checkpoints, self.watcher = pad, settings, checkpoints, watcher
         self.identity = {"of": of, "settings": asdict(settings)}
         self.adapter = {name: value for name, value in self.model.named_parameters() if value.requires_grad}

@@ -16,7 +16,7 @@ from nexus.launch.model import Port, Retry, RunPlan
 WORKER = "worker"
 # What the section says travels to `nexus.train.checkpoint` in these variables.
 EVERY, KEEP = "NEXUS_CHECKPOINT_EVERY", "NEXUS_CHECKPOINT_KEEP"
-_INTERRUPTIONS = ("node_lost", "spot_reclaimed", "signal", "memory")  # what a checkpoint can make good
+_INTERRUPTIONS = ("node_lost", "spot_reclaimed", "signal")  # what a checkpoint can make good
 
 
 class CheckpointSection(Section):

