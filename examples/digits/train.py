@@ -11,12 +11,13 @@ import json
 import os
 from pathlib import Path
 
-import nexus
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
+
+import nexus
 
 EPOCHS = int(os.environ.get("EPOCHS", "20"))
 SEED = int(os.environ.get("SEED", "0"))
@@ -28,7 +29,7 @@ def main() -> None:
     split = train_test_split(images / 16.0, labels, test_size=0.25, random_state=SEED, stratify=labels)
     train_images, test_images, train_labels, test_labels = split
     print(f"{len(train_images)} digits to learn from, {len(test_images)} to be tested on", flush=True)
-    nexus.param(epochs=EPOCHS, seed=SEED, hidden=str(HIDDEN))
+    nexus.param({"epochs": EPOCHS, "seed": SEED, "hidden": list(HIDDEN)})
 
     model = MLPClassifier(HIDDEN, learning_rate_init=0.005, batch_size=32, random_state=SEED)
     accuracy = loss = 0.0
