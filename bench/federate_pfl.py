@@ -22,7 +22,7 @@ from pfl.data.dataset import Dataset
 from pfl.data.federated_dataset import FederatedDataset
 from pfl.data.sampling import get_user_sampler
 from pfl.hyperparam import NNEvalHyperParams, NNTrainHyperParams
-from pfl.metrics import Weighted
+from pfl.metrics import Metrics, Weighted
 from pfl.model.pytorch import PyTorchModel
 
 
@@ -34,7 +34,7 @@ class Net(torch.nn.Module):
     def forward(self, x):
         return self.net(x)
 
-    def loss(self, x, y, eval=False):
+    def loss(self, x, y, eval=False):  # noqa: A002 (pfl's word)
         self.eval() if eval else self.train()
         return loss(self(x), y)
 
@@ -47,13 +47,13 @@ class Clock(TrainingProcessCallback):
     def after_central_iteration(self, aggregate_metrics, model, *, central_iteration):
         used = resource.getrusage(resource.RUSAGE_SELF)
         print(json.dumps({"at": time.monotonic(), "cpu": used.ru_utime + used.ru_stime}), flush=True)
-        return False
+        return False, Metrics()
 
 
 def main() -> None:
     rounds = int(sys.argv[1])
     torch.set_num_threads(1)
-    np.random.seed(1)
+    np.random.seed(1)  # noqa: NPY002 (what pfl draws from)
     random.seed(1)
     torch.manual_seed(1)
     x, y = data()

@@ -121,9 +121,11 @@ def main() -> None:
     lines = [
         "# Federated simulation",
         "",
-        f"`OMP_NUM_THREADS=1 python -m bench.federate_sim {rounds}` on {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, load {os.getloadavg()[0]:.1f}. {USERS} users, cohort {COHORT}, 113,674 "
-        f"parameters, {WORKERS} workers x 1 thread, {rounds} rounds, {REPEAT} times in turns.",
+        (
+            f"`OMP_NUM_THREADS=1 python -m bench.federate_sim {rounds}` on {os.cpu_count()} cores, Python "
+            f"{platform.python_version()}, load {os.getloadavg()[0]:.1f}. {USERS} users, cohort {COHORT}, 113,674 "
+            f"parameters, {WORKERS} workers x 1 thread, {rounds} rounds, {REPEAT} times in turns."
+        ),
         "",
         "| engine | client updates/s | updates per CPU second |",
         "|---|---|---|",

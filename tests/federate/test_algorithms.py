@@ -1,4 +1,4 @@
-"""Every algorithm of the table: it runs, learns, repeats itself, sums in any grouping; each option does what it says."""
+"""Every algorithm of the table: it learns, repeats itself, sums in any grouping; each option does what it says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nexus.federate.core.algorithm import State
 from nexus.federate.core.algorithms import ALGORITHMS, build, options_of
 from nexus.federate.core.total import Total
 from nexus.federate.core.worker import Worker
@@ -62,7 +63,7 @@ def test_updates_hold_what_was_announced_and_sum_in_any_grouping(name, digits):
         assert all(vector.dtype == np.float32 for vector in (*step.send.values(), *step.keep.values()))
         steps.append((worker.algorithm.weight(turn.samples), {k: v.copy() for k, v in step.send.items()}))
 
-    def total(*groups):
+    def total(*groups: list[int]) -> State:
         whole = Total(lengths)
         for group in groups:
             part = Total(lengths)

@@ -83,7 +83,7 @@ def test_a_killed_server_goes_on_where_it_was(silos):
     silos.changes = ("algorithm=scaffold",)
     silos.start_all()
     for committed in (1, 2):
-        until(lambda n=committed: len(silos.rounds()) >= n and len(silos.updates()) >= 2)
+        until(lambda least=committed: bool(len(silos.rounds()) >= least and len(silos.updates()) >= 2))  # type: ignore[misc]
         silos.kill("server-0")
         silos.start("server")
     rounds = finished(silos)

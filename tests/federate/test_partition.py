@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexus.federate.core.partition import dirichlet, iid, label_counts, shards
+from nexus.federate.core.partition import Rows, dirichlet, iid, label_counts, shards
 from nexus.kernel.errors import UsageError
 
 LABELS = np.repeat(np.arange(10), 60)
@@ -21,11 +23,12 @@ LABELS = np.repeat(np.arange(10), 60)
     labels=st.lists(st.integers(0, 4), min_size=120, max_size=300),
 )
 def test_each_row_is_dealt_once_and_nobody_is_empty(clients, seed, how, labels):
-    deal = {
+    deals: dict[str, Callable[[], list[Rows]]] = {
         "iid": lambda: iid(labels, clients, seed=seed),
         "dirichlet": lambda: dirichlet(labels, clients, alpha=0.1, seed=seed, least=2),
         "shards": lambda: shards(labels, clients, each=2, seed=seed),
-    }[how]
+    }
+    deal = deals[how]
     parts = deal()
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
     assert min(map(len, parts)) >= (2 if how == "dirichlet" else 1)

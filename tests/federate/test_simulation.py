@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -38,7 +40,7 @@ def test_the_callers_threads_are_given_back(digits):
     assert torch.get_num_threads() == before
 
 
-def failing(how, digits) -> Task:
+def failing(how: Callable[[], None], digits: Task) -> Task:
     def data(client):
         if client == 3:
             how()
@@ -96,7 +98,7 @@ def test_a_plan_trains_nothing_and_says_what_would_run(digits):
 # --------------------------------------------------------------------------- the trainer
 
 
-def normed(**changes) -> Task:
+def normed(**changes: Any) -> Task:
     dice = np.random.default_rng(0)
     y = dice.integers(0, 2, 80)
     x = (dice.normal(size=(80, 5)) * 3 + y[:, None] + 10).astype(np.float32)
@@ -105,7 +107,7 @@ def normed(**changes) -> Task:
         return nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2))
 
     parts = [np.arange(i, 80, 4) for i in range(4)]
-    given = {
+    given: dict[str, Any] = {
         "model": model,
         "data": FederatedData(torch.from_numpy(x), torch.from_numpy(y), parts),
         "loss": functional.cross_entropy,
@@ -132,7 +134,7 @@ def test_one_client_is_plain_sgd():
         for first in range(0, len(x), 7):
             rows = order[first : first + 7]
             optimizer.zero_grad()
-            functional.cross_entropy(reference(x[rows]), y[rows]).backward()
+            torch.autograd.backward(functional.cross_entropy(reference(x[rows]), y[rows]))
             optimizer.step()
     for name, tensor in reference.state_dict().items():
         if tensor.is_floating_point():
@@ -161,12 +163,12 @@ def test_frozen_parameters_are_neither_trained_nor_sent():
 
 def test_a_task_must_know_its_clients():
     with pytest.raises(UsageError):
-        normed(data=lambda client: (torch.zeros(1, 5), torch.zeros(1)))
+        normed(data=lambda _: (torch.zeros(1, 5), torch.zeros(1)))
     with pytest.raises(UsageError):
         normed(clients=3)
 
 
 def test_an_empty_client_is_named():
-    task = normed(data=lambda client: (torch.zeros(0, 5), torch.zeros(0)), clients=4)
+    task = normed(data=lambda _: (torch.zeros(0, 5), torch.zeros(0)), clients=4)
     with pytest.raises(JobError, match="client 0"):
         simulate(task, task.settings, workers=1)

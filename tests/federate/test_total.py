@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexus.federate.core.total import BLOCKS, OrderedFold, Total, blocks
+from nexus.federate.core.total import BLOCKS, Array, OrderedFold, Total, blocks
 
 
 @given(st.integers(1, 500))
@@ -16,7 +16,7 @@ def test_blocks_cover_a_cohort_in_order(size):
     assert len(cut) <= BLOCKS
 
 
-def updates(count, seed=0, length=300_000):
+def updates(count: int, seed: int = 0, length: int = 300_000) -> tuple[list[Array], list[int]]:
     dice = np.random.default_rng(seed)
     return [dice.normal(size=length).astype(np.float32) for _ in range(count)], dice.integers(1, 90, count).tolist()
 

@@ -139,6 +139,11 @@ def main(arguments: list[str] | None = None) -> int:
     except NexusError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"  → {error.hint}\n" if error.hint else ""))
         return error.exit_code
+    except OSError as error:
+        sys.stderr.write(
+            f"error: {error}\n  → Look at the disk of this task; started again, it goes on where it was.\n"
+        )
+        return UnavailableError.exit_code
     return 0
 
 

@@ -34,7 +34,7 @@ from nexus.federate.protocol import (
     WorkState,
 )
 from nexus.kernel.clock import Clock
-from nexus.kernel.errors import ConflictError, JobError, NexusError, UsageError
+from nexus.kernel.errors import ConflictError, JobError, NexusError, UnavailableError, UsageError
 
 log = structlog.get_logger()
 
@@ -80,12 +80,12 @@ class Coordinator:
     # ------------------------------------------------------------------ the loop
 
     async def run(self) -> State:
-        """Every round that is not committed yet. Raises JobError when one fails."""
+        """Every round that is not committed yet. Raises JobError when one fails, OSError when the disk does."""
         try:
             while self.state.number < self._settings.rounds:
                 await self._round()
-        except NexusError as error:
-            await self._finish(Work(state=WorkState.FAILED, reason=error.message))
+        except (NexusError, OSError) as error:
+            await self._finish(Work(state=WorkState.FAILED, reason=str(error)))
             raise
         await self._finish(Work(state=WorkState.DONE))
         return self.state
@@ -224,7 +224,12 @@ class Coordinator:
             receipt = book.refuse(client, complaint)
         if receipt is not None:
             return receipt
-        size = await asyncio.to_thread(frames.settle, path, self._journal.update_path(number, client))
+        try:
+            size = await asyncio.to_thread(frames.settle, path, self._journal.update_path(number, client))
+        except OSError as error:
+            raise UnavailableError(
+                f"the server cannot keep the update: {error.strerror}", hint="Free space on the server's disk."
+            ) from error  # the host tries again
         return book.accept(head, bytes_down=self._plan_b, bytes_up=size)
 
     # ------------------------------------------------------------------ who is there

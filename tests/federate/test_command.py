@@ -1,0 +1,97 @@
+"""`nexus federate simulate` as a person calls it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nexus.federate.faces.commands.federate import command
+from nexus.infra.http_client import HttpClient
+from nexus.infra.shell import Shell
+from nexus.kernel.errors import FileError, MissingError, NexusError, NotFoundError, UsageError
+from tests.federate.tasks import SMALL
+
+pytestmark = pytest.mark.torch
+
+
+def no_server() -> HttpClient:
+    raise AssertionError("simulation needs no server")
+
+
+def call(*arguments: str, error: type[NexusError] | None = None) -> Result:
+    result = CliRunner().invoke(command, arguments, obj=Shell(connect=no_server))
+    if error is None:
+        assert result.exception is None, result.output
+    else:
+        assert isinstance(result.exception, error)
+        assert result.exception.hint
+    return result
+
+
+def test_rounds_are_shown_and_kept(tmp_path):
+    result = call("simulate", str(SMALL), "--rounds", "3", "--workers", "1", "--out", str(tmp_path / "o"))
+    assert "accuracy" in result.output
+    assert "3/3" in result.output
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {"rounds.jsonl", "model.safetensors", "result.json"}
+
+
+def test_json_is_one_document_and_options_are_honoured(tmp_path):
+    arguments = ["simulate", str(SMALL), "--algorithm", "fedprox", "--set", "algorithm.mu=0.1", "--seed", "9"]
+    result = call(*arguments, "--cohort", "2", "--rounds", "2", "--json", "--workers", "2", "--out", str(tmp_path))
+    said = json.loads(result.output)
+    assert said["settings"]["algorithm"] == "fedprox"
+    assert said["settings"]["options"] == {"mu": 0.1}
+    assert (said["settings"]["seed"], said["settings"]["cohort"], len(said["rounds"])) == (9, 2, 2)
+
+
+def test_a_plan_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "scaffold" in call("simulate", str(SMALL), "--plan", "--algorithm", "scaffold").output
+    assert json.loads(call("simulate", str(SMALL), "--plan", "--json").output)["clients"] == 12
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_reach_the_run_they_are_made_in(tmp_path, monkeypatch):
+    import nexus.track.sdk as sdk
+
+    (tmp_path / "spool").mkdir()
+    recorder = sdk.Recorder(str(tmp_path / "spool"))
+    monkeypatch.setattr(sdk, "_recorder", recorder)
+    call("simulate", str(SMALL), "--rounds", "2", "--workers", "1", "--out", str(tmp_path / "o"))
+    recorder.flush()
+    written = b"".join(path.read_bytes() for path in (tmp_path / "spool").glob("m-*.bin"))
+    assert b"federate/accuracy" in written
+    requests = [json.loads(path.read_text()) for path in (tmp_path / "spool").glob("artifact-*.json")]
+    assert {(request["name"], request["kind"]) for request in requests} == {("rounds", "artifact"), ("model", "model")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["nowhere.py"], FileError),
+        ([str(SMALL), "--set", "rounds"], UsageError),
+        ([str(SMALL), "--set", "local.rate=3"], UsageError),
+        ([str(SMALL), "--algorithm", "fedsvg"], NotFoundError),
+        ([str(SMALL), "--cohort", "13"], UsageError),
+    ],
+)
+def test_wrong_arguments_have_a_next_step(arguments, error):
+    call("simulate", *arguments, error=error)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("import no_such_library", MissingError),
+        ("def f(:\n", FileError),
+        ("x = 3", FileError),
+    ],
+)
+def test_files_that_are_no_task(text, error, tmp_path):
+    path = tmp_path / "app.py"
+    path.write_text(text)
+    result = call("simulate", str(path), error=error)
+    assert isinstance(result.exception, NexusError)
+    assert "app.py" in str(result.exception.details or result.exception)
