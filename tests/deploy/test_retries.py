@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.deploy.wires import Backend, Message, backends, busy_with, client, echo, gateway
+from tests.deploy.wires import Backend, Message, backends, busy_with, client, echo, gateway, routes, until
 
 pytestmark = pytest.mark.anyio
 
@@ -49,21 +49,22 @@ async def test_no_replica_listens():
 
 
 async def test_a_connection_that_went_stale_is_not_the_clients_trouble():
-    async with backends(echo) as [one], gateway(one.replica("a"), pure=True) as door, client(door) as me:
+    async def dies_on_two(request: Message, writer: asyncio.StreamWriter) -> None:
+        if request.body == b"2" and len(one.requests) == 2:
+            writer.transport.abort()
+        else:
+            await echo(request, writer)
+
+    async with backends(dies_on_two) as [one], gateway(one.replica("a")) as door, client(door) as me:
         me.ask(body=b"1")
         await me.answer()
-        one.handler = dies
         me.ask(body=b"2")
-        await busy_or_done(one, 2)
-        one.handler = echo
         assert (await me.answer()).body == b"2"
-        assert one.connections >= 2
+        assert (one.connections, len(one.requests)) == (2, 3)
 
 
 async def busy_or_done(backend: Backend, requests: int) -> None:
-    async with asyncio.timeout(5):
-        while len(backend.requests) < requests:  # noqa: ASYNC110 - the backend has no event for it
-            await asyncio.sleep(0)
+    await until(lambda: len(backend.requests) >= requests)
 
 
 @pytest.mark.parametrize(("pure", "method", "status"), [(True, "POST", 200), (False, "POST", 502), (False, "PUT", 200)])
@@ -83,7 +84,6 @@ async def test_a_replica_that_dies_with_the_request(pure: bool, method: str, sta
 
 
 def both(bad: Backend, good: Backend, *, pure: bool):
-    from tests.deploy.wires import routes
 
     return routes(bad.replica("bad"), good.replica("good"), version=2, pure=pure)
 

@@ -171,8 +171,13 @@ async def client(gateway: Gateway):
         writer.close()
 
 
+async def until(true: Callable[[], bool], timeout_s: float = 30) -> None:
+    """Poll until it is true; TimeoutError at the bound."""
+    async with asyncio.timeout(timeout_s):
+        while not true():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.002)
+
+
 async def busy_with(door: Gateway, replica: str) -> None:
-    """Wait until the replica has a request; at most 10 s."""
-    async with asyncio.timeout(10):
-        while not door.outstanding(replica):  # noqa: ASYNC110 - the gateway has no event for it
-            await asyncio.sleep(0.001)
+    """Wait until the replica has a request."""
+    await until(lambda: door.outstanding(replica) > 0)

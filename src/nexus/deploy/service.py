@@ -76,7 +76,7 @@ class Deploy:
         now = self.clock.now()
         model = await self._pinned(project, deployment, serving)
         revision = plans.revision(deployment, serving, plan, model, now)
-        replicas = deployment.replicas or (old.replicas if old else 1)
+        replicas = (old.replicas if old else 1) if deployment.replicas is None else deployment.replicas
         if replicas < 1:
             raise UsageError("an endpoint needs one replica at least", hint="Remove it with: nexus endpoints delete")
         endpoint = self._wanted(old, revision, replicas, project=project, user=user, name=deployment.name)
@@ -108,7 +108,8 @@ class Deploy:
         serving = old.revision(old.target)
         if serving.state is not RevisionState.BAD and plans.same(serving, revision):
             return wanted
-        return rollout.start(wanted, revision, now)
+        number = max(known.number for known in old.revisions) + 1
+        return rollout.start(wanted, replace(revision, number=number), now)
 
     async def _pinned(self, project: str, deployment: Deployment, serving: Revision | None) -> str:
         """The model's version at this moment: a revision never changes under its users."""

@@ -33,7 +33,7 @@ class DeploySection(Section):
     context: int = Field(default=4096, ge=256, le=1_048_576)
     """For the engine llama: tokens of context, shared by its slots."""
     threads: int = Field(default=0, ge=0, le=256)
-    """For the engine llama: processor threads; 0: what the machine has, two at most."""
+    """For the engine llama: processor threads; 0: half of the machine's."""
     pure: bool = True
     """Whether a request may be sent again, before its first byte came back, when its replica dies."""
     max_inflight: int | None = Field(default=None, ge=1, le=100_000)

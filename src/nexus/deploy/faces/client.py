@@ -42,9 +42,11 @@ class DeployClient:
     def delete(self, name: str) -> None:
         self.http.request("DELETE", f"/v1/endpoints/{_part(name)}")
 
-    def follow(self, name: str, timeout_s: float = 600.0) -> Iterator[EndpointView]:
-        """The endpoint at each change, until it serves in full. Raises JobError when the newest revision is bad,
-        UnavailableError after `timeout_s`.
+    def follow(self, name: str, *, newest: bool = True, timeout_s: float = 600.0) -> Iterator[EndpointView]:
+        """The endpoint at each change, until it serves in full: its newest revision, or with `newest=False` any.
+
+        Raises JobError when the newest revision is bad (or, with `newest=False`, nothing can serve), UnavailableError
+        after `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
         seen: EndpointView | None = None
@@ -53,7 +55,7 @@ class DeployClient:
             if seen is None or _essence(view) != _essence(seen):
                 seen = view
                 yield view
-            if view.fault or view.state is EndpointState.FAILED:
+            if (view.fault and newest) or view.state is EndpointState.FAILED:
                 raise JobError(view.fault or view.reason, hint=f"See its replicas' log: nexus logs {_run_of(view)}")
             if view.state is EndpointState.READY:
                 return

@@ -12,7 +12,7 @@ from nexus.deploy.adapters.models import BUNDLED, bundled_gguf
 from nexus.deploy.serve import Serving
 from nexus.kernel.errors import MissingError, NotFoundError, UsageError
 
-MOST_THREADS = 2  # by default: replicas share a machine
+SHARE = 2  # by default a replica takes one core in so many: others share the machine, and waiting threads spin
 
 
 def weights(model: str) -> Path:
@@ -46,7 +46,9 @@ def serve(told: Serving) -> None:
     params.port = told.port
     params.n_parallel = told.slots
     params.n_ctx = told.context
-    params.cpuparams.n_threads = told.threads or min(MOST_THREADS, os.cpu_count() or 1)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = told.threads or max(
+        1, (os.cpu_count() or 1) // SHARE
+    )
     params.endpoint_metrics = True
     stop = threading.Event()
 
