@@ -25,7 +25,7 @@ from tests.simulation.invariants import need
 from tests.simulation.loop import VirtualLoop, run_virtually
 from tests.simulation.world import USER, Laws, World
 
-CHAOS_S = 60.0
+CHAOS_S = 40.0
 CALM_S = 400.0  # by then every run must have ended, or say why it waits
 RETRY = Retry(3, ("node_lost", "spot_reclaimed", "exit"), Range(1.0, 4.0))
 
@@ -69,7 +69,7 @@ async def _live(world: World) -> None:
 
 def _role(name: str, dice: Random, count: int = 1, cpu: float = 0.0, **more: object) -> RolePlan:
     code = "0" if dice.random() < 0.8 else "3"
-    argv = ("job", f"{dice.uniform(0.5, 15.0):.2f}", code, *(["keeps"] if dice.random() < 0.3 else []))
+    argv = ("job", f"{dice.uniform(0.5, 10.0):.2f}", code, *(["keeps"] if dice.random() < 0.3 else []))
     ports = (Port("p"),) if dice.random() < 0.5 else ()
     needs = Needs(cpu=Range(cpu or None))
     return RolePlan(name=name, count=count, needs=needs, argv=argv, ports=ports, **more)  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ async def _ask(world: World, dice: Random) -> None:
     """A person who submits, sometimes twice, stops and scales. What the server does not answer is asked again."""
     runs: list[Run] = []
     for number in range(dice.randint(3, 6)):
-        await asyncio.sleep(dice.uniform(0.0, 12.0))
+        await asyncio.sleep(dice.uniform(0.0, 8.0))
         submission = _submission(dice, number, runs)
         run = await _surely(lambda submission=submission: world.launch.submit(USER, submission))  # type: ignore[misc]
         again = await _surely(lambda submission=submission: world.launch.submit(USER, submission))  # type: ignore[misc]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 
@@ -52,11 +53,12 @@ class Channel:
         deadline = arrived + min(max(wait_s, 0.0), context.policy.heartbeat_s)
         context.presence.heard(node_id, arrived)
         context.presence.spoken_of([one.task for one in report.tasks], arrived)
+        fresh = True
         while True:
-            # Every round takes the report anew: an end that waited for its log may be final now.
             topics = [node_topic(node_id), *(log_topic(one.task) for one in report.tasks if _is_end(one))]
             woken = context.hints.listen(*topics)
-            picture = await context.retry(lambda: self._round(node_id, report, arrived))
+            picture = await context.retry(partial(self._round, node_id, report, arrived, fresh=fresh))
+            fresh = False
             left = deadline - context.clock.monotonic()
             acknowledged = frozenset(picture.desired.acknowledged)
             if picture.desired.version != since or acknowledged - self._told.get(node_id, frozenset()) or left <= 0:
@@ -83,7 +85,11 @@ class Channel:
             )
         return task
 
-    async def _round(self, node_id: str, report: Report, arrived: float) -> _Picture:
+    async def _round(self, node_id: str, report: Report, arrived: float, *, fresh: bool) -> _Picture:
+        """Take a fresh report whole; of one that has waited, only ends whose logs may have come meanwhile.
+
+        What else it says is old by now, and must not be set against what newer reports said.
+        """
         node = await self._context.records.get(NODES, node_id)
         if node is None:
             raise NotFoundError("this node was removed", hint="Join again: nexus agent join URL TOKEN")
@@ -93,19 +99,19 @@ class Channel:
                 task = await self._context.records.get(TASKS, one.task)
                 if task is not None and task.node == node_id:
                     tasks[task.id] = task
-        observed = await self._observe(node, report, tasks)
+        observed = await self._observe(node, report, tasks, fresh=fresh)
         return await self._picture(node_id, report, {**tasks, **observed}, arrived)
 
     async def _live(self, node_id: str) -> list[Task]:
         states = [str(state) for state in TASK_LIFE.live]
         return await self._context.records.find(TASKS, {"node": node_id, "state": states}, limit=EVERYTHING)
 
-    async def _observe(self, node: Node, report: Report, tasks: dict[str, Task]) -> dict[str, Task]:
+    async def _observe(self, node: Node, report: Report, tasks: dict[str, Task], *, fresh: bool) -> dict[str, Task]:
         """Store what the report changes: the node's facts, its return, its tasks' moves. Raises ConflictError."""
         now = self._context.clock.now()
         moved: dict[str, Task] = {}
         events: list[Event] = []
-        for one in report.tasks:
+        for one in report.tasks if fresh else filter(_is_end, report.tasks):
             task = tasks.get(one.task)
             seen = self._context.rules.observe(task, one, now) if task is not None else None
             if task is None or seen is None or not await self._is_whole(one, seen):
@@ -113,11 +119,11 @@ class Channel:
             moved[task.id] = seen
             if seen.state is not task.state:
                 events.append(task_moved(seen, now))
-        if report.info.boot != node.boot:
+        if fresh and report.info.boot != node.boot:
             lost = self._orphaned(report, {**tasks, **moved}, now)
             moved |= lost
             events += [task_moved(task, now) for task in lost.values()]
-        after = returned(described(node, report.info), now)
+        after = returned(described(node, report.info), now) if fresh else node
         if after.state is not node.state:
             events.append(node_moved(after, now))
         changes = [(TASKS, task) for task in moved.values()]
