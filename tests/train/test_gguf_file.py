@@ -68,7 +68,7 @@ def test_every_value_comes_back(tmp_path: Path, precision: str) -> None:
         else:
             blocks = np.abs(wanted).reshape(-1, 32).max(axis=1, keepdims=True) / 127  # one scale for 32 values
             off = np.abs(found - wanted).reshape(-1, 32)
-            assert (off <= blocks * 0.51).all(), name  # half a step, and the scale's own rounding
+            assert (off <= blocks * 0.57).all(), name  # half a step, and 127 times the rounding of the scale to f16
             assert off.max() > 0, "or it was not quantised at all"
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import nexus
-from nexus.kernel.errors import FileError, NexusError
+from nexus.kernel.errors import FileError, JobError, NexusError
 from nexus.kernel.units import format_seconds
 from nexus.train.adapters.datasets import Data, load_data
 from nexus.train.adapters.extras import need_extras
@@ -60,9 +60,9 @@ def tune(request: TuneRequest, folder: Path, say: Say) -> Result:
     torch.set_num_threads(threads)
     data = load_data(request.data, say)
     rows, held_out = _look_at(data, request, say)
-    say(f"base {request.model}: converted once, then from the cache")
-    base = find_base(request.model)
+    base = find_base(request.model, say)
     model, tokenizer = load_base(base)
+    say(f"base {base.name}: {sum(value.numel() for value in model.parameters()) / 1e6:.1f} M parameters")
     _keep_params(request, base, data)
     train, test = _encode(rows, held_out, tokenizer, request, say)
     outcome = _train(request, base, data, (model, tokenizer), (train, test), say)
@@ -193,6 +193,8 @@ def _export(
     if engine_check.is_here():
         prompts = [prompt_text(tokenizer, row.prompt) for row in result.asked]
         served = engine_check.answers(file, prompts, tokens=SAMPLE_TOKENS, threads=threads)
+        if any(one.answer for one in result.said_after) and not any(text.strip() for text in served):
+            raise JobError(f"llama.cpp loads {file.name}, but it says nothing", hint="Please report this file.")
         same = sum(text.strip() == one.answer for text, one in zip(served, result.said_after, strict=True))
         say(f"llama.cpp loads it and answers; {same} of {len(served)} answers are word for word those of training")
         card["served"] = served

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,14 @@ class Base:
     pretokenizer: str = ""  # what GGUF calls the way its tokenizer splits text; empty: not known
 
 
-def find_base(name: str) -> Base:
+def find_base(name: str, say: Callable[[str], None]) -> Base:
     """The base called `name`, converted if need be. Raises NotFoundError, MissingError, UsageError, LimitError."""
     need_extras()
     if name in MODELS:
-        return _from_gguf(name, _packaged(name))
+        return _from_gguf(name, _packaged(name), say)
     path = Path(name)
     if path.is_file() and path.suffix == ".gguf":
-        return _from_gguf(path.stem, path)
+        return _from_gguf(path.stem, path, say)
     weights = path / "model.safetensors"
     if weights.is_file() and (path / "config.json").is_file():
         _need_llama(json.loads((path / "config.json").read_bytes()).get("model_type"), name)
@@ -74,9 +75,14 @@ def _packaged(name: str) -> Path:
     )
 
 
-def _from_gguf(name: str, path: Path) -> Base:
+def _from_gguf(name: str, path: Path, say: Callable[[str], None]) -> Base:
     digest = file_digest(path)
-    folder = once(cache_folder() / "models" / f"{digest[:24]}-{_CONVERSION}", lambda draft: _convert(path, draft))
+
+    def convert(draft: Path) -> None:
+        say(f"converting {path.name} into a model that can be trained, once")
+        _convert(path, draft)
+
+    folder = once(cache_folder() / "models" / f"{digest[:24]}-{_CONVERSION}", convert)
     origin = json.loads((folder / _ORIGIN).read_bytes())
     return Base(name=name, folder=folder, digest=digest, pretokenizer=str(origin["pretokenizer"]))
 
