@@ -50,6 +50,9 @@ class Server:
         self.syncs = 0
         self.acknowledges = True
         self.url = ""
+        self.blob_gate = asyncio.Event()  # closed: uploads hang
+        self.blob_gate.set()
+        self.blobs_waiting = 0
         self._news = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._port = 0
@@ -139,6 +142,9 @@ class Server:
         query = dict(parse_qsl(parts.query))
         path = parts.path.strip("/").split("/")
         if path[:2] == ["v1", "blobs"]:
+            self.blobs_waiting += method == "PUT"
+            if method == "PUT":
+                await self.blob_gate.wait()
             return self._blob(method, path[2], body)
         if path[2] == "join":
             msgspec.json.decode(body, type=Join)

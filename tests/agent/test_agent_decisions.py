@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nexus.agent.core.leases import delay_s, next_expiry, renewed
 from nexus.agent.core.outcome import ended
-from nexus.agent.core.reconcile import Begin, End, Follow, Forget, reconcile
+from nexus.agent.core.reconcile import Action, Begin, End, Follow, Forget, reconcile
 from nexus.agent.model import Exit, LocalTask
 from nexus.launch.model import TASK_LIFE, Cause, TaskState
 from nexus.launch.protocol import Desired, TaskOrder
@@ -35,7 +35,9 @@ def desired(*orders: TaskOrder, acknowledged: tuple[str, ...] = ()) -> Desired:
     return Desired(version=1, heartbeat_s=10.0, orders=orders, acknowledged=acknowledged)
 
 
-def decide(wanted: Desired | None, local: LocalTask | None, lease: float | None = 100.0, now: float = 50.0) -> list:
+def decide(
+    wanted: Desired | None, local: LocalTask | None, lease: float | None = 100.0, now: float = 50.0
+) -> list[Action]:
     tasks = {"task_1": local} if local else {}
     return reconcile(wanted, tasks, {"task_1": lease} if lease is not None else {}, now)
 

@@ -15,7 +15,7 @@ from nexus.agent.adapters.shim.formats import decode_spec, decode_status, encode
 from nexus.agent.adapters.shim.spool import FRAME_BODY_B, LineReader, LogSpool
 from nexus.kernel.logframes import FRAME_MAX_B, frame, parse
 
-TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)))
+TEXT = st.text(st.characters(exclude_characters="\0", codec="utf-8"))
 
 
 @given(st.dictionaries(TEXT.filter(bool), st.lists(TEXT)))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
-from nexus.launch.model import Cause, Port, TaskState
+from nexus.launch.model import Cause, Health, Port, TaskState
 from tests.agent.conftest import agent_in_process
 from tests.agent.server import Server, is_final, until
 
@@ -111,6 +112,63 @@ async def test_an_order_that_is_not_wanted_never_starts(server: Server, home: Pa
         await until(lambda: is_final(server, "task_1"))
     assert server.reports["task_1"].state == TaskState.STOPPED
     assert not (tmp_path / "started").exists()
+
+
+async def test_a_task_that_listens_becomes_healthy(server: Server, home: Path, order) -> None:
+    script = "sleep 0.2; exec python -m http.server --bind 127.0.0.1 $NEXUS_PORT_HTTP"
+    server.want(order(script, ports=(Port("http"),), health=Health(path="/", every_s=0.1)))
+    async with agent_in_process(server, home):
+        await until(lambda: server.reports.get("task_1") and server.reports["task_1"].healthy)
+        assert not server.history["task_1"][0].healthy
+        server.change("task_1", wanted="stop")
+        await until(lambda: is_final(server, "task_1"))
+    assert not server.reports["task_1"].healthy
+
+
+async def test_a_task_that_never_answers_fails_by_its_health(server: Server, home: Path, order) -> None:
+    health = Health(path="/ready", every_s=0.05, timeout_s=0.3)
+    server.want(order("sleep 300", ports=(Port("http"),), health=health))
+    async with agent_in_process(server, home):
+        await until(lambda: is_final(server, "task_1"))
+    report = server.reports["task_1"]
+    assert (report.state, report.cause) == (TaskState.FAILED, Cause.HEALTH)
+    assert "/ready" in report.detail
+
+
+async def test_a_port_that_is_taken_is_said(server: Server, home: Path, order) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server.want(order("echo never", ports=(Port("http", port),)))
+        async with agent_in_process(server, home):
+            await until(lambda: is_final(server, "task_1"))
+    report = server.reports["task_1"]
+    assert (report.state, report.cause) == (TaskState.FAILED, Cause.SETUP)
+    assert f"the port {port} (http) is taken" in report.detail
+
+
+async def test_a_large_artifact_delays_no_log_line(server: Server, home: Path, order) -> None:
+    """While an upload hangs, lines go on arriving."""
+    script = """python - <<'END'
+import nexus, time
+open("model.bin", "wb").write(b"weights")
+nexus.artifact("digits", "model.bin", kind="model")
+for i in range(200):
+    print(i, flush=True)
+    time.sleep(0.01)
+END
+"""
+    server.blob_gate.clear()
+    server.want(order(script))
+    async with agent_in_process(server, home):
+        await until(lambda: server.blobs_waiting)
+        seen = len(server.lines("task_1"))
+        await until(lambda: len(server.lines("task_1")) > seen + 20)
+        server.blob_gate.set()
+        await until(lambda: is_final(server, "task_1"))
+        await until(lambda: not list((home / "tasks").iterdir()))
+    assert [report.name for report in server.artifacts["task_1"]] == ["digits"]
 
 
 def _is_alive(pid: int) -> bool:

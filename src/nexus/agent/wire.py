@@ -23,6 +23,7 @@ from nexus.agent.adapters.launcher import Launcher
 from nexus.agent.adapters.probe import probe
 from nexus.agent.adapters.processes import SETUP_TIMEOUT_S, ProcessRunner
 from nexus.agent.adapters.spool import DiskSpool
+from nexus.agent.adapters.sweeping import sweep
 from nexus.agent.model import LocalTask
 from nexus.agent.service import Agent
 from nexus.kernel.errors import ConflictError, NotFoundError, UsageError
@@ -134,12 +135,15 @@ async def open_agent(home: Path, member: Membership, options: Options | None = N
         api_url=member.url,
         setup_timeout_s=chosen.setup_timeout_s,
     )
+    journal = FileJournal(folder, chosen.note)
     try:
+        journal.load()  # puts aside what cannot be read, before the sweep looks
+        await sweep(folder, launcher)
         yield Agent(
             HttpChannel(wire),
             runner,
             spool,
-            FileJournal(folder, chosen.note),
+            journal,
             LeaseClock(),
             info,
             random.SystemRandom().random,

@@ -39,6 +39,7 @@ class DiskSpool:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._parcels: dict[Path, Parcel] = {}  # of copies, which do not change: read once, however often it is tried
 
     def say(self, order: TaskOrder, text: str) -> None:
         home = self._home.task(order)
@@ -91,11 +92,13 @@ class DiskSpool:
         home = self._home.task(order)
         found = []
         for file in _request_files(home.spool):
-            parcel = await asyncio.to_thread(_read_request, home, file)
+            parcel = self._parcels.get(file) or await asyncio.to_thread(_read_request, home, file)
             if parcel is None:
                 file.replace(file.with_suffix(".failed"))
-            else:
-                found.append(parcel)
+                continue
+            if Path(parcel.path).is_relative_to(home.spool):
+                self._parcels[file] = parcel
+            found.append(parcel)
         return found
 
     async def outputs(self, order: TaskOrder) -> Sequence[Parcel]:
@@ -123,6 +126,7 @@ class DiskSpool:
             _content(home, parcel).unlink(missing_ok=True)
         request = home.spool / parcel.key
         if request.suffix == ".json":
+            self._parcels.pop(request, None)
             request.unlink(missing_ok=True)
             shutil.rmtree(request.with_suffix(".d"), ignore_errors=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from nexus.agent.core.leases import delay_s
 from nexus.agent.model import LOG, Parcel
@@ -41,7 +41,6 @@ class Shipper:
         self._shipped: dict[str, int] = {}
         self._refused: set[str] = set()
         self._gave_up = False
-        self._failures = 0
         self._final = False
         self.drained = asyncio.Event()  # the task has ended, and the server has all of it
 
@@ -50,30 +49,44 @@ class Shipper:
         self._final = True
 
     async def run(self) -> None:
-        """Ship until the task is drained."""
+        """Ship until the task is drained. Streams and parcels have a loop each: a large model delays no log line."""
+        loops = [asyncio.ensure_future(self._repeat(work)) for work in (self._ship_streams, self._ship_requests)]
+        try:
+            await asyncio.gather(*loops)
+        finally:
+            for loop in loops:
+                loop.cancel()
+        self.drained.set()
+
+    async def _repeat(self, work: Callable[[], Awaitable[bool]]) -> None:
+        """Until the task has ended and there is nothing more for `work` to move."""
+        failures = 0
         while True:
             was_final = self._final
             try:
-                moved = await self._ship_all()
-                self._failures = 0
+                moved = await work()
+                failures = 0
             except (UnavailableError, DeniedError):
-                await self._back_off()
+                await self._clock.sleep(delay_s(failures, self._chance()))
+                failures += 1
                 continue
             if moved:
                 continue
             if was_final:
-                self.drained.set()
                 return
             await self._runner.activity(_LOOK_S)
 
-    async def _ship_all(self) -> bool:
-        """One piece of every stream, and every parcel; whether anything was sent."""
+    async def _ship_streams(self) -> bool:
+        """One piece of every stream, the log first; whether anything was sent."""
         moved = False
         for stream in sorted(self._spool.ends(self._order), key=lambda name: (name != LOG, name)):
             moved = await self._ship_piece(stream) or moved
-        if not self._gave_up:
-            for parcel in await self._spool.requests(self._order):
-                moved = await self._ship_request(parcel) or moved
+        return moved
+
+    async def _ship_requests(self) -> bool:
+        moved = False
+        for parcel in () if self._gave_up else await self._spool.requests(self._order):
+            moved = await self._ship_request(parcel) or moved
         return moved
 
     async def _ship_piece(self, stream: str) -> bool:
@@ -138,6 +151,7 @@ class Shipper:
 
     async def deliver_surely(self, parcel: Parcel, give_up: Callable[[], bool]) -> None:
         """Repeat `deliver` while the server does not answer. Raises UnavailableError once `give_up` says so."""
+        failures = 0
         while True:
             try:
                 await self.deliver(parcel)
@@ -145,9 +159,6 @@ class Shipper:
             except UnavailableError:
                 if give_up():
                     raise
-                await self._back_off()
+            await self._clock.sleep(delay_s(failures, self._chance()))
+            failures += 1
         self._spool.done(self._order, parcel)
-
-    async def _back_off(self) -> None:
-        await self._clock.sleep(delay_s(self._failures, self._chance()))
-        self._failures += 1
