@@ -26,6 +26,11 @@ _WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None} | {
     form: value for word, value in (("true", True), ("false", False)) for form in (word, word.title(), word.upper())
 }
 _TAG = "tag:yaml.org,2002:"
+_TAGS = {
+    yaml.ScalarEvent: tuple(_TAG + name for name in ("str", "int", "float", "bool", "null")),
+    yaml.SequenceStartEvent: (_TAG + "seq",),
+    yaml.MappingStartEvent: (_TAG + "map",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,7 @@ class _Builder:
             return self.alias(event, depth)
         if depth > MAX_DEPTH:
             self.fail(place, f"lists and mappings are nested more than {MAX_DEPTH} deep", "Make the file flatter.")
+        self.check_tag(event, place)
         if event.anchor:
             self.open.add(event.anchor)
             self.anchors.pop(event.anchor, None)
@@ -209,25 +215,19 @@ class _Builder:
         if tree.size > MAX_VALUES:
             self.fail(child.place, f"the file has more than {MAX_VALUES} values", "Move data into the workspace.")
 
+    def check_tag(self, event: Any, place: Place) -> None:
+        known = _TAGS.get(type(event), ())
+        if event.tag not in {None, "!", *known}:
+            shown = event.tag.replace(_TAG, "!!", 1)
+            self.fail(place, f"the tag {shown} means nothing here", "Remove it: only plain values are read.")
+
     def scalar(self, event: Any, place: Place) -> Scalar:
         text: str = event.value
-        if event.tag in {None, "!"}:
-            value = plain_value(text) if event.implicit[0] else text
-        elif event.tag == _TAG + "str":
-            value = text
-        elif event.tag.removeprefix(_TAG) in {"int", "float", "bool", "null"}:
-            value = plain_value(text)
-        else:
-            tag = _short(event.tag)
-            self.fail(place, f"the tag {tag} means nothing here", "Remove it: only plain values are read.")
-        return Scalar(text, value, place)
+        plain = event.implicit[0] if event.tag in {None, "!"} else event.tag != _TAG + "str"
+        return Scalar(text, plain_value(text) if plain else text, place)
 
     def fail(self, place: Place, message: str, hint: str) -> NoReturn:
         raise FileError(message, hint=hint, file=self.file, line=place.line, column=place.column)
-
-
-def _short(tag: str) -> str:
-    return "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
 
 
 def _place(event: Any) -> Place:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +14,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     PlainSerializer,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
@@ -40,10 +41,23 @@ class Section(BaseModel):
     )
     shorthand: ClassVar[tuple[dict[str, Any], ...]] = ()  # JSON Schemas of the other ways to write this part
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_said(cls, value: Any) -> Any:
+        """A key with nothing behind it is as if it were not there, unless nothing is one of its values."""
+        if not isinstance(value, dict):
+            return value
+        return {key: entry for key, entry in value.items() if entry is not None or _may_be_none(cls, key)}
+
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = handler(core)
         return {"anyOf": [*cls.shorthand, schema]} if cls.shorthand else schema
+
+
+def _may_be_none(model: type[BaseModel], key: object) -> bool:
+    field = model.model_fields.get(str(key))
+    return field is None or field.annotation is Any or type(None) in get_args(field.annotation)
 
 
 def complaint(message: str, hint: str = "") -> PydanticCustomError:
