@@ -114,16 +114,17 @@ def _follow(shell: Shell, run: Run) -> None:
 def _finish(ctx: click.Context, shell: Shell, run: Run, request: TuneRequest, *, deploy: bool, chat: bool) -> None:
     version = TrackClient(shell.http).version(request.name)
     before, after = version.meta.get("eval_loss_before", "?"), version.meta.get("eval_loss_after", "?")
-    model = f"model://{request.name}@{version.number}"
-    _emit(shell, version, f"{model} is registered: held-out loss {before} -> {after}")
+    model = f"{request.name}@{version.number}"
+    _emit(shell, version, f"model://{model} is registered: held-out loss {before} -> {after}")
+    serve = ("--model", model, "--engine", "llama")
     if deploy:
-        _then(ctx, "deploy", model, "--name", request.name, "--engine", "llama")
+        _then(ctx, "deploy", *serve)
     if chat:
         _then(ctx, "chat", request.name)
     if not deploy:
-        shell.say(f"Serve it:        nexus deploy {model} --name {request.name} --engine llama")
-        shell.say(f"Chat with it:    nexus chat {request.name}")
-        shell.say(f"Look at it:      nexus metrics {run.id}")
+        shell.say(f"Serve it:      nexus deploy {' '.join(serve)}")
+        shell.say(f"Chat with it:  nexus chat {request.name}")
+        shell.say(f"Its numbers:   nexus metrics {run.id}")
 
 
 def _emit(shell: Shell, value: Any, text: str) -> None:
