@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,10 @@ from fastapi import FastAPI
 
 from nexus.access.model import Purpose
 from nexus.access.service import Access
+from nexus.app.bridges import JobsByLaunch, ModelsByTrack, RunsByRecords
+from nexus.deploy.adapters.gateway.server import Gateway
+from nexus.deploy.faces.api import router as deploy_routes
+from nexus.deploy.service import Deploy
 from nexus.federate.service import FederateService
 from nexus.infra.blobs import open_blobs
 from nexus.infra.clock import SystemClock, system_entropy
@@ -26,10 +30,12 @@ from nexus.kernel import logframes
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal, PrincipalKind, Role
 from nexus.kernel.ids import new_id
+from nexus.kernel.records import Kind, R
 from nexus.launch.model import NODES, RUNS, TASKS, Capacity, Node, RolePlan, Run, RunPlan, RunState, Task, TaskState
 from nexus.launch.service.launch import Launch
 from nexus.store.adapters.launcher import JobLauncher
 from nexus.store.adapters.shelf import FolderShelf
+from nexus.store.faces.api import router as store_routes
 from nexus.store.service import Store
 from nexus.studio.ports import Services
 from nexus.studio.site import router
@@ -41,29 +47,10 @@ from nexus.track.adapters import metrics_tables
 from nexus.track.adapters.log_files import LogFiles
 from nexus.track.adapters.metrics_sql import SqlMetrics
 from nexus.track.model import ArtifactKind, ArtifactReport, StreamOwner
-from nexus.track.ports import RunStatus
 from nexus.track.service.track import Track
 
 PROJECT = "default"
 OWNER = Principal(PrincipalKind.USER, "ada", PROJECT, Role.ADMIN)
-
-
-class KnownRuns:
-    """Track's question about runs, answered from the records."""
-
-    def __init__(self, records: MemoryRecords) -> None:
-        self.records = records
-
-    async def find(self, project: str, run: str) -> RunStatus | None:
-        found = await self.records.get(RUNS, run)
-        if found is None or found.project != project:
-            return None
-        ended = found.state in {RunState.SUCCEEDED, RunState.FAILED, RunState.STOPPED}
-        return RunStatus(found.id, project, found.name, found.state, ended)
-
-    async def project_of(self, run: str) -> str | None:
-        found = await self.records.get(RUNS, run)
-        return found.project if found else None
 
 
 @dataclass
@@ -74,6 +61,9 @@ class House:
     access: Access
     track: Track
     launch: Launch
+    deploy: Deploy
+    federate: FederateService
+    gateway: Gateway
     app: FastAPI
     clock: SystemClock
 
@@ -81,7 +71,7 @@ class House:
         made = await self.access.create(purpose=Purpose.SESSION, subject="ada", project=PROJECT, role=role)
         return made.secret
 
-    async def add(self, kind: Any, record: Any) -> Any:
+    async def add(self, kind: Kind[R], record: R) -> R:
         await self.records.apply((kind, record))
         return replace(record, version=record.version + 1)
 
@@ -93,7 +83,7 @@ class House:
     async def run(self, name: str, state: RunState = RunState.RUNNING, *, kind: str = "train", **more: Any) -> Run:
         plan = RunPlan(kind=kind, roles=(RolePlan(name="worker", argv=("python", "train.py")),))
         now = self.clock.now()
-        given = {"created": now, "started": now - 65, "user": "ada"} | more
+        given: dict[str, Any] = {"created": now, "started": now - 65, "user": "ada"} | more
         run = Run(id=self.id("run"), project=PROJECT, name=name, kind=kind, plan=plan, state=state, **given)
         event = Event(f"run.{state}", run.id, PROJECT, now, "ada", {"reason": run.reason})
         await self.records.apply((RUNS, run), events=[Event("run.queued", run.id, PROJECT, now - 70), event])
@@ -134,13 +124,14 @@ class House:
 
     def __post_init__(self) -> None:
         self.sent: dict[str, int] = {}
+        self.leave: list[Callable[[], Awaitable[object]]] = []
 
 
 @asynccontextmanager
-async def open_house(folder: Path, **more: Any) -> AsyncIterator[House]:
+async def open_house(folder: Path) -> AsyncIterator[House]:
     """Everything, until it is left."""
     records, clock, hints = MemoryRecords(), SystemClock(), Hints()
-    runs = KnownRuns(records)
+    runs = RunsByRecords(records)
     access = Access(records, clock, system_entropy, bytes(32))
     engine = open_engine(f"sqlite:///{folder / 'metrics.db'}")
     metrics_tables.metadata.create_all(engine)
@@ -152,23 +143,35 @@ async def open_house(folder: Path, **more: Any) -> AsyncIterator[House]:
         return access.run_token(run.id, run.project)
 
     launch = Launch(records, clock, system_entropy, hints=hints, tracker=track, mint=mint)
+    gateway = Gateway(access.authenticate)
+    jobs, models = JobsByLaunch(launch, records), ModelsByTrack(track)
+    deploy = Deploy(records, jobs, models, gateway, clock, system_entropy, hints)
     source = TrackSource(track)
     app = FastAPI()
     app.state.authenticate = access.authenticate
     answer_errors(app)
-    parts = {
-        "clock": clock,
-        "sessions": AccessSource(access),
-        "launch": LaunchSource(launch, records),
-        "track": source,
-        "models": source,
-        "store": Store(FolderShelf(), JobLauncher(launch, track.uploads)),
-        "federate": FederateService(records, runs, clock),
-    } | more
-    app.include_router(router(Services(**parts)))
+    store = Store(FolderShelf(), JobLauncher(launch, track.uploads, deploy))
+    federate = FederateService(records, runs, clock)
+    services = Services(
+        clock=clock,
+        sessions=AccessSource(access),
+        launch=LaunchSource(launch, records),
+        track=source,
+        models=source,
+        federate=federate,
+        deploy=deploy,
+        store=store,
+    )
+    for routes in (router(services), deploy_routes(deploy), store_routes(store)):
+        app.include_router(routes)
+    await gateway.start()
+    house = House(records, access, track, launch, deploy, federate, gateway, app, clock)
     try:
-        yield House(records, access, track, launch, app, clock)
+        yield house
     finally:
+        for leave in house.leave:
+            await leave()
+        await gateway.close()
         metrics.close()
 
 

@@ -25,11 +25,8 @@ class Shelf(Protocol):
 class Launcher(Protocol):
     """From a template and its overrides to a run."""
 
-    async def prepare(self, who: Principal, template: Template, sets: Sequence[str], job: str) -> Prepared:
-        """Read the job with the overrides, pack and keep its folder, compile; `job` is what people see of it.
-
-        Raises FileError, UsageError.
-        """
+    async def prepare(self, who: Principal, template: Template, sets: Sequence[str]) -> Prepared:
+        """Read the job with the overrides, pack and keep its folder, compile. Raises FileError, UsageError."""
         ...
 
     async def place(self, who: Principal, prepared: Prepared) -> Placement:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from nexus.kernel.errors import UsageError
 from nexus.kernel.identity import Principal, Role
-from nexus.store.core.answers import as_launched, fill
+from nexus.store.core.answers import fill
 from nexus.store.model import Launched, Preview, Template, TemplateView
 from nexus.store.ports import Launcher, Shelf
 
@@ -33,7 +33,7 @@ class Store:
         who.need(Role.VIEWER)
         template = self._shelf.get(name)
         filled = fill(template, given)
-        prepared = await self._launcher.prepare(who, template, filled.sets, as_launched(template, filled))
+        prepared = await self._launcher.prepare(who, template, filled.sets)
         placement = await self._launcher.place(who, prepared)
         rejections = tuple(f"{one.node}: {one.reason}" for one in placement.rejections)
         nodes = sorted({one.node for one in placement.assignments})
@@ -52,7 +52,7 @@ class Store:
         who.need(Role.MEMBER)
         template = self._shelf.get(name)
         filled = fill(template, given)
-        prepared = await self._launcher.prepare(who, template, filled.sets, as_launched(template, filled))
+        prepared = await self._launcher.prepare(who, template, filled.sets)
         return await self._launcher.submit(who, prepared)
 
 

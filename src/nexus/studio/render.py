@@ -48,11 +48,11 @@ class Renderer:
         """The address of a static file; it changes when any of them does, so browsers may keep it for ever."""
         return f"/static/{self.version}/{name}"
 
-    def fragment(self, template: str, **values: Any) -> str:
+    def fragment(self, template: str, /, **values: Any) -> str:
         """A part of a page."""
         return self.jinja.get_template(template).render(**values)
 
-    def page(self, request: Request, template: str, here: str, **values: Any) -> str:
+    def page(self, request: Request, template: str, here: str, /, **values: Any) -> str:
         """A whole page. `here` is its name in the menu."""
         who: Principal | None = getattr(request.state, "principal", None)
         return self.jinja.get_template(template).render(

@@ -14,6 +14,7 @@ from nexus.infra.package import WORKSPACE_LIMIT_B, Package, pack
 from nexus.kernel.errors import FileError
 from nexus.kernel.identity import Principal
 from nexus.launch.core.compile import compile_job
+from nexus.launch.core.jobfile.convert import to_native
 from nexus.launch.core.jobfile.reading import read_jobs
 from nexus.launch.core.spec import JobSpec
 from nexus.launch.model import Placement, RunPlan, Submission
@@ -32,12 +33,13 @@ class JobLauncher:
         self._uploads = uploads
         self._deploy = deploy
 
-    async def prepare(self, who: Principal, template: Template, sets: Sequence[str], job: str) -> Prepared:
+    async def prepare(self, who: Principal, template: Template, sets: Sequence[str]) -> Prepared:
         specs = read_jobs(template.job, file=template.file, name=template.name, overrides=sets)
         if len(specs) != 1:
             raise FileError("a template holds one job", file=template.file)
         spec = specs[0]
         plan = await self._compiled(who, template, spec)
+        job = to_native(spec) if sets else template.job
         submission = Submission(name=spec.name, plan=plan, job=job, tags={"template": template.name})
         wanted = deployment(spec, plan, job) if spec.kind == "deploy" else None
         return Prepared(submission=submission, deployment=wanted)

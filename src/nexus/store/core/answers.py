@@ -16,7 +16,10 @@ _YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "of
 
 
 def fill(template: Template, given: Mapping[str, str]) -> Filled:
-    """The answers, checked; what is not given has its default. Raises UsageError with `fields` by parameter."""
+    """The answers, checked. What has its default is left as the job file says it.
+
+    Raises UsageError, with the wrong answers by parameter as `fields`.
+    """
     values: dict[str, Scalar] = {}
     wrong = {name: _unknown(name, template) for name in given if name not in {one.name for one in template.parameters}}
     for parameter in template.parameters:
@@ -37,17 +40,8 @@ def fill(template: Template, given: Mapping[str, str]) -> Filled:
         ["nexus store launch", template.name]
         + [f"--set {shlex.quote(f'{one.name}={as_text(values[one.name])}')}" for one in changed]
     )
-    sets = tuple(f"{one.path}={_as_yaml(values[one.name])}" for one in template.parameters)
+    sets = tuple(f"{one.path}={_as_yaml(values[one.name])}" for one in changed)
     return Filled(values=values, sets=sets, command=command)
-
-
-def as_launched(template: Template, filled: Filled) -> str:
-    """The job file as people see it later: as it was written, and what was answered otherwise."""
-    changed = [one for one in template.parameters if filled.values[one.name] != one.default]
-    if not changed:
-        return template.job
-    words = "".join(f"# {one.path} = {as_text(filled.values[one.name])}\n" for one in changed)
-    return f"# Launched from the Job Store's template {template.name}, with\n{words}\n{template.job}"
 
 
 def check(parameter: Parameter, answer: str) -> Scalar:
@@ -97,7 +91,7 @@ def as_text(value: Scalar) -> str:
 
 def _as_yaml(value: Scalar) -> str:
     """A value that YAML reads as itself: text in JSON's quotes, which are YAML's too."""
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _unknown(name: str, template: Template) -> str:

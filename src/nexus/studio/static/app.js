@@ -20,3 +20,9 @@ document.addEventListener("submit", (event) => {
   const question = event.target instanceof Element ? event.target.getAttribute("data-ask") : null;
   if (question && !confirm(question)) event.preventDefault();
 });
+
+// A page that nobody looks at asks for nothing. (A condition in hx-trigger would need eval, which our policy forbids.)
+document.addEventListener("htmx:config:request", (event) => {
+  const polls = event.target instanceof Element && event.target.getAttribute("hx-trigger")?.includes("every");
+  if (polls && document.hidden) event.preventDefault();
+});
