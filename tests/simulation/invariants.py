@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nexus.infra.records.memory import MemoryRecords
@@ -33,6 +33,7 @@ class WatchedRecords(MemoryRecords):
         self.tasks: dict[str, Task] = {}
         self.epochs: defaultdict[str, int] = defaultdict(int)
         self.stopped: set[str] = set()  # runs whose stop was acknowledged
+        self.on_end: Callable[[Task], None] = lambda _: None  # a task's end became visible
         self.broken: BrokenError | None = None  # what the loop's callers may have swallowed
 
     async def apply(self, *changes: tuple[Kind[Any], Record] | Drop, events: Sequence[Event] = ()) -> None:
@@ -81,6 +82,9 @@ class WatchedRecords(MemoryRecords):
         if old is None:
             need(task.epoch > self.epochs[task.node], f"epoch {task.epoch} was given twice on {task.node}")
             self.epochs[task.node] = task.epoch
+
+        if TASK_LIFE.is_final(task.state) and not TASK_LIFE.is_final(state):
+            self.on_end(task)
 
     def _check_leases(self) -> None:
         places: set[tuple[str, str, int]] = set()
@@ -141,7 +145,9 @@ class Floor:
             if member and not TASK_LIFE.is_final(task.state):
                 need(task.state in gathered, f"a gang's task starts while {task.role}[{task.index}] is {task.state}")
 
-    def check_log(self, task: Task, machine: Machine, stored: bytes) -> None:
-        """A task's end is seen: its log must be here, whole."""
-        written = machine.log_of(task.id)
-        need(written == stored or task.state is TaskState.LOST, f"the end of {task.id} is seen before its log is whole")
+
+def check_log(task: Task, machine: Machine, stored: bytes) -> None:
+    """A task's end is seen: its log must be here, whole. What was lost with its machine cannot be."""
+    if task.state is TaskState.LOST or task.id not in machine.disk.journal:
+        return
+    need(stored == machine.log_of(task.id), f"the end of {task.id} is seen before its log is whole")

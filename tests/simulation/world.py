@@ -13,12 +13,12 @@ from nexus.infra.hints import Hints
 from nexus.kernel.errors import ConflictError, NexusError, UnavailableError
 from nexus.kernel.identity import Principal, PrincipalKind, Role
 from nexus.launch.core.policy import Policy
-from nexus.launch.model import Run
+from nexus.launch.model import Run, Task
 from nexus.launch.ports import log_topic
 from nexus.launch.protocol import ArtifactReport
 from nexus.launch.service import Launch
 from nexus.launch.service.context import Rules
-from tests.simulation.invariants import Floor, WatchedRecords
+from tests.simulation.invariants import Floor, WatchedRecords, check_log
 from tests.simulation.loop import VirtualClock, VirtualLoop
 from tests.simulation.machine import Machine
 from tests.simulation.network import Line, Weather
@@ -97,6 +97,7 @@ class World:
         self.weather = Weather()
         self.logs: defaultdict[str, bytearray] = defaultdict(bytearray)
         self.artifacts: defaultdict[str, list[str]] = defaultdict(list)
+        self.records.on_end = self._on_end
         self.server: Server | None = Server(self)
         self.machines: list[Machine] = []
         self.lines: dict[str, Line] = {}
@@ -111,6 +112,10 @@ class World:
         self.lines[machine.name] = Line(self, self.loop, node.id, dice)
         machine.start_agent(self.lines[machine.name])
         return machine
+
+    def _on_end(self, task: Task) -> None:
+        machine = next(machine for machine in self.machines if machine.node == task.node)
+        check_log(task, machine, bytes(self.logs[task.id]))
 
     @property
     def launch(self) -> Launch:
@@ -132,7 +137,7 @@ class World:
             handling.cancel()
             raise
         finally:
-            server.loops.discard(handling)  # type: ignore[arg-type]
+            server.loops.discard(handling)
         if handling.cancelled():
             raise UnavailableError("the server died")
         return handling.result()
