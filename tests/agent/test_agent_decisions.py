@@ -39,7 +39,7 @@ def decide(
     wanted: Desired | None, local: LocalTask | None, lease: float | None = 100.0, now: float = 50.0
 ) -> list[Action]:
     tasks = {"task_1": local} if local else {}
-    return reconcile(wanted, tasks, {"task_1": lease} if lease is not None else {}, now)
+    return reconcile(wanted, tasks, {"task_1": lease} if lease is not None else {}, now=50.0)
 
 
 def test_what_is_not_here_begins() -> None:

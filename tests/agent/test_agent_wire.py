@@ -127,18 +127,8 @@ async def test_tls_is_checked(tmp_path: Path) -> None:
     subject = ["-addext", "subjectAltName=DNS:localhost"]
     files = ["-keyout", str(key), "-out", str(certificate)]
     made = await asyncio.create_subprocess_exec(
-        *[
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        ],
+        "openssl",
+        *words.split(),
         *files,
         *subject,
         stderr=subprocess.DEVNULL,

@@ -79,8 +79,9 @@ class Shipper:
     async def _ship_streams(self) -> bool:
         """One piece of every stream, the log first; whether anything was sent."""
         moved = False
-        for stream in sorted(self._spool.ends(self._order), key=lambda name: (name != LOG, name)):
-            moved = await self._ship_piece(stream) or moved
+        ends = self._spool.ends(self._order)
+        for stream in sorted(ends, key=lambda name: (name != LOG, name)):
+            moved = await self._ship_piece(stream, ends[stream]) or moved
         return moved
 
     async def _ship_requests(self) -> bool:
@@ -89,12 +90,14 @@ class Shipper:
             moved = await self._ship_request(parcel) or moved
         return moved
 
-    async def _ship_piece(self, stream: str) -> bool:
+    async def _ship_piece(self, stream: str, end: int) -> bool:
         if stream in self._refused:
             return False
         offset = self._shipped.get(stream, 0)
         data = self._spool.read(self._order, stream, offset, PIECE_B)
         if not data:
+            if self._final and offset < end:
+                self._refused.add(stream)  # the server wants what it once had, and what therefore is gone from here
             return False
         have = await self._send(stream, offset, data)
         if have is None or (have == offset and self._final and stream != LOG):
