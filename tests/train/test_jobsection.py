@@ -54,7 +54,7 @@ def test_what_torchrun_reads_is_in_the_environment() -> None:
 def test_checkpoints_are_told_to_the_script_and_bring_retries() -> None:
     plan = plan_of({"checkpoint": {"every": 50, "keep": 3}})
     assert plan.roles[0].env == {"NEXUS_CHECKPOINT_EVERY": "50", "NEXUS_CHECKPOINT_KEEP": "3"}
-    assert plan.retry == Retry(3, ("node_lost", "spot_reclaimed", "signal"), Range(5.0, 300.0))
+    assert plan.retry == Retry(3, ("node_lost", "spot_reclaimed", "signal", "exit"), Range(5.0, 300.0))
     assert plan_of({"checkpoint": 50}).roles[0].env["NEXUS_CHECKPOINT_EVERY"] == "50"
     assert plan_of().retry.max == 0
     own = plan_of({"checkpoint": 50}, retry={"max": 1, "on": ["exit"]})

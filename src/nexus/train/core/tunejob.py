@@ -30,6 +30,7 @@ def tune_job(name: str, argv: Sequence[str], *, model: str, cpus: int, checkpoin
         "name": name,
         "kind": "train",
         "train": {"checkpoint": {"every": checkpoint_every}},
+        "retry": {"max": 3, "on": ["node_lost", "spot_reclaimed", "signal"]},  # not on exit: it says what is wrong
         "run": ["python", "-m", "nexus.train.tune", *argv],
         "env": {"OMP_NUM_THREADS": str(cpus), "TOKENIZERS_PARALLELISM": "false"},
         "resources": {"cpu": cpus, **({"memory": _MEMORY[model]} if model in _MEMORY else {})},
