@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-TEMPLATES: tuple[str, ...] = ("hello", "ddp", "federated", "serve-digits")
+TEMPLATES: tuple[str, ...] = ("hello", "digits", "ddp", "federated", "serve-digits")
