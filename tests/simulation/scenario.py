@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
+import structlog.testing
+
 from nexus.kernel.errors import NexusError
 from nexus.kernel.units import Range
 from nexus.launch.model import (
@@ -39,7 +41,8 @@ def play(seed: int, laws: Laws | None = None) -> World:
         await _live(world)
         return world
 
-    return run_virtually(seed, main)
+    with structlog.testing.capture_logs():
+        return run_virtually(seed, main)
 
 
 def _raise_broken(world: World) -> None:

@@ -98,7 +98,8 @@ class _Look:
         by_run: defaultdict[str, list[Task]] = defaultdict(list)
         for task in self.world.tasks:
             by_run[task.run].append(task)
-        live = [task for task in self.world.tasks if task.id not in self.lost and not TASK_LIFE.is_final(task.state)]
+        # What is lost now is free only in the next look: the change that says so may still fail by a conflict.
+        live = [task for task in self.world.tasks if not TASK_LIFE.is_final(task.state)]
         self.rooms = self._rooms_from(list(self.nodes.values()), live)
         for run in sorted(self.world.runs, key=lambda run: (-run.plan.priority, run.created, run.id)):
             try:

@@ -30,9 +30,10 @@ class Nodes:
             now = context.clock.now()
             blank = Node(id=context.new_id("node"), project=project, created=now, name=name, seen=now)
             node = described(blank, info)
-            drops = [Drop(NODES, old) for old in replaced]
             joined = node_event(node, "joined", now, info.name)
-            await context.records.apply(*drops, (NODES, node), events=[joined])
+            for old in replaced:  # gone, so it holds nothing
+                await context.records.apply(Drop(NODES, old), events=[node_event(old, "removed", now, info.name)])
+            await context.records.apply((NODES, node), events=[joined])
             context.presence.heard(node.id, context.clock.monotonic())
             context.wake([(NODES, node)], [joined])
             return replace(node, version=1)
