@@ -84,7 +84,7 @@ def membership(home: Path) -> Membership:
     except FileNotFoundError as error:
         raise NotFoundError(
             f"this machine has not joined a server: there is no {file}",
-            hint="Get a join token on the server with `nexus nodes token`, then: nexus agent join URL TOKEN",
+            hint="Make a join token where you are logged in (`nexus token join`); run here what it says.",
         ) from error
     except msgspec.DecodeError as error:
         raise UsageError(f"{file} is damaged: {error}", hint="Join again: nexus agent join URL TOKEN") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -208,7 +209,8 @@ class HttpWire:
         except ssl.SSLCertVerificationError as error:
             raise self._unavailable(f"its certificate is not trusted: {error.verify_message}") from error
         except OSError as error:
-            raise self._unavailable(error.strerror or str(error)) from error
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+            raise self._unavailable(why) from error
         return _Connection(reader, writer), False
 
     def _head(self, method: str, path: str, body: Body, kind: str) -> h11.Request:

@@ -75,9 +75,9 @@ class ProcessRunner:
             started = now_s()
             await self._environments.create(name)
             await self._run_setup(order, home, name)
-            self._environments.finish(name)
+            await asyncio.to_thread(self._environments.finish, name)
             say(f"the environment is ready after {now_s() - started:.1f} s")
-        for gone in self._environments.evict(self._used_environments()):
+        for gone in await asyncio.to_thread(self._environments.evict, self._used_environments()):
             say(f"removed an environment to make room: {gone}")
 
     async def _run_setup(self, order: TaskOrder, home: TaskHome, name: str) -> None:
