@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-TEMPLATES: tuple[str, ...] = ("hello", "digits", "ddp", "federated", "serve-digits")
+TEMPLATES: tuple[str, ...] = ("digits", "hello", "ddp", "tune", "federated", "serve-digits", "chat")

@@ -85,9 +85,10 @@ def _routes(router: APIRouter, site: Site) -> None:
             "shown": SHOWN,
             "address": address,
             "here_url": address(state, text, before),
+            "part": is_fragment(request),
             "more": address(state, text, page[-1].id) if rest else "",
         }
-        if is_fragment(request):
+        if values["part"]:
             return HTMLResponse(render.fragment("_runs.html", **values))
         return HTMLResponse(render.page(request, "runs.html", "runs", **values))
 
