@@ -57,7 +57,7 @@ class Load(threading.Thread):
 def test_digits_from_the_registry_to_an_endpoint_and_a_new_version_without_a_lost_request(house: House):
     house.up()
     for _ in range(2):
-        house.run("launch", "examples/digits/job.yaml", timeout_s=240)
+        house.run("launch", "--follow", "--yes", "examples/digits/job.yaml", timeout_s=240)
     job = REPOSITORY / "examples" / "serve-digits" / "job.yaml"
     view = json.loads(house.run("--json", "deploy", str(job), "--model", "digits@1", timeout_s=240))
     assert (view["state"], view["ready"], view["model"]) == ("ready", 2, "model://digits@1")
