@@ -13,7 +13,7 @@ setup: .venv/.ready  ## make .venv with the locked versions
 	@bash scripts/setup.sh core
 
 demo: .venv/.core  ## run the digits job on this machine, from nothing
-	@$(PY) scripts/demo.py
+	@bash scripts/demo.sh
 
 test: setup check unit  ## everything that CI runs
 

@@ -47,7 +47,7 @@ class House:
     port: int = field(default_factory=free_port)
     gateway_port: int = field(default_factory=free_port)
     server: subprocess.Popen[bytes] | None = None
-    agent: subprocess.Popen[bytes] | None = None
+    client: HttpClient | None = None
 
     @property
     def environ(self) -> dict[str, str]:
@@ -70,16 +70,18 @@ class House:
     @property
     def http(self) -> HttpClient:
         """The API, as this machine's owner."""
-        login = Home(self.home).login()
-        assert login, "the server has left no login"
-        return HttpClient(self.url, login["token"])
+        if self.client is None:
+            login = Home(self.home).login()
+            assert login, "the server has left no login"
+            self.client = HttpClient(self.url, login["token"])
+        return self.client
 
     def up(self, *, agent: bool = True) -> None:
         """Start the server (and its agent) and wait until it answers."""
         self.home.mkdir(parents=True, exist_ok=True)
-        log = (self.home / "up.log").open("ab")
         command = [sys.executable, "-m", "nexus", "up", "--agent" if agent else "--no-agent"]
-        self.server = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, start_new_session=True)
+        with (self.home / "up.log").open("ab") as log:
+            self.server = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, start_new_session=True)
         until(self._answers, "the server's first answer")
 
     def _answers(self) -> bool:
@@ -150,6 +152,8 @@ class House:
 
     def down(self) -> None:
         """Stop everything, whatever state it is in."""
+        if self.client:
+            self.client.close()
         if self.server and self.server.poll() is None:
             self.server.send_signal(signal.SIGTERM)
             try:
