@@ -8,7 +8,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus.track.frames import BODY_MAX_B, KEYS_MAX, Block, Params, scan, write_params, write_points
+from nexus.track.frames import BODY_MAX_B, KEY_MAX_B, KEYS_MAX, Block, Params, scan, write_params, write_points
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
@@ -83,8 +83,28 @@ def test_many_keys_and_rows_are_cut_into_frames() -> None:
     found = scan(data)
     blocks = [frame for frame in found.frames if isinstance(frame, Block)]
     assert max(len(block.keys) for block in blocks) == KEYS_MAX
+    assert _largest(data) < 256 * 1024, "whole frames fit into what an agent sends at once"
     assert sum(len(block.keys) * len(block.steps) for block in blocks) == rows * len(keys)
     assert {key for block in blocks for key in block.keys} == set(keys)
+
+
+def test_the_longest_names_still_fit() -> None:
+    keys = [f"{i:0{KEY_MAX_B}}" for i in range(KEYS_MAX)]
+    data = b"".join(write_points(keys, range(50), [0.0] * 50, [[1.0] * 50] * len(keys)))
+    assert scan(data).consumed == len(data)
+    assert _largest(data) < 256 * 1024
+
+
+def _largest(data: bytes) -> int:
+    """Bytes of the largest frame."""
+    sizes, rest = [], data
+    while rest:
+        end = next(end for end in range(1000, len(rest) + 1000, 1000) if scan(rest[:end]).frames)
+        sizes.append(scan(rest[:end]).consumed)
+        rest = rest[sizes[-1] :]
+        if len(sizes) > 3:
+            break
+    return max(sizes)
 
 
 def test_a_hostile_stream_costs_bounded_time() -> None:

@@ -30,8 +30,8 @@ MAGIC = b"NX"
 VERSION = 1
 POINTS = 1
 PARAMS = 2
-BODY_MAX_B = 4 * 1024 * 1024
-KEYS_MAX = 1000  # in one frame; a writer with more makes several frames
+BODY_MAX_B = 192 * 1024  # so that a whole frame fits into any piece of a stream that an agent sends (256 KiB)
+KEYS_MAX = 256  # in one frame; a writer with more makes several frames
 KEY_MAX_B = 512
 
 _HEAD = struct.Struct("<2sBBII")
@@ -39,7 +39,7 @@ _SIGNED_B = 8  # of the header, what the CRC covers
 _SHAPE = struct.Struct("<HI")
 _LENGTH = struct.Struct("<H")
 _PATIENCE = 8
-_ROW_TARGET_B = 1024 * 1024  # frames of points are cut near this size
+_ROW_TARGET_B = 48 * 1024  # frames of points are cut near this size
 
 
 class Block(NamedTuple):
@@ -68,7 +68,7 @@ class Scan(NamedTuple):
 def write_points(
     keys: Sequence[str], steps: Sequence[int], times: Sequence[float], columns: Sequence[Sequence[float]]
 ) -> Iterator[bytes]:
-    """Frames for rows with the same keys: at most `KEYS_MAX` keys and about 1 MiB each."""
+    """Frames for rows with the same keys: at most `KEYS_MAX` keys and about 48 KiB of numbers each."""
     for first in range(0, len(keys), KEYS_MAX):
         names = [key.encode() for key in keys[first : first + KEYS_MAX]]
         part = columns[first : first + KEYS_MAX]

@@ -84,20 +84,24 @@ class Recorder:
     def param(self, values: Mapping[str, Any]) -> None:
         import json
 
-        plain = {_name(key): _plain(value) for key, value in values.items()}
-        try:
-            body = json.dumps(plain, allow_nan=False).encode()
-        except (TypeError, ValueError) as error:
-            raise UsageError(
-                f"these parameters are not plain data: {error}",
-                hint="Use numbers, strings, booleans, None, and lists and dictionaries of them.",
-            ) from error
-        if len(body) > frames.BODY_MAX_B:
-            raise UsageError(f"these parameters take {len(body)} bytes", hint="Keep large things as an artifact.")
+        bodies = []
+        for key, value in values.items():
+            try:
+                bodies.append(json.dumps({_name(key): _plain(value)}, allow_nan=False).encode())
+            except (TypeError, ValueError) as error:
+                raise UsageError(
+                    f"the parameter {key} is not plain data: {error}",
+                    hint="Use numbers, strings, booleans, None, and lists and dictionaries of them.",
+                ) from error
+            if len(bodies[-1]) > frames.BODY_MAX_B:
+                raise UsageError(
+                    f"the parameter {key} takes {len(bodies[-1])} bytes of {frames.BODY_MAX_B}",
+                    hint="Keep large things as an artifact.",
+                )
         if self._directory is not None:
             with self._lock:
-                self._unwritten_b += len(body)
-                self._unwritten.append(frames.write_params(body))
+                self._unwritten_b += sum(map(len, bodies))
+                self._unwritten += map(frames.write_params, bodies)
                 self._write()
 
     def artifact(self, name: str, path: str | os.PathLike[str], kind: str, meta: Mapping[str, Any], copy: bool) -> None:
