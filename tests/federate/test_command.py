@@ -59,12 +59,16 @@ def test_numbers_reach_the_run_they_are_made_in(tmp_path, monkeypatch):
     (tmp_path / "spool").mkdir()
     recorder = sdk.Recorder(str(tmp_path / "spool"))
     monkeypatch.setattr(sdk, "_recorder", recorder)
+    monkeypatch.setenv("NEXUS_RUN_NAME", "my digits")
     call("simulate", str(SMALL), "--rounds", "2", "--workers", "1", "--out", str(tmp_path / "o"))
     recorder.flush()
     written = b"".join(path.read_bytes() for path in (tmp_path / "spool").glob("m-*.bin"))
     assert b"federate/accuracy" in written
     requests = [json.loads(path.read_text()) for path in (tmp_path / "spool").glob("artifact-*.json")]
-    assert {(request["name"], request["kind"]) for request in requests} == {("rounds", "artifact"), ("model", "model")}
+    assert {(request["name"], request["kind"]) for request in requests} == {
+        ("rounds", "artifact"),
+        ("my-digits", "model"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Outside a run `nexus.log` and `nexus.artifact` check their values and keep nothi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import nexus
 from nexus.federate.core.algorithm import Vector
 from nexus.federate.core.trainer import TorchTrainer
 from nexus.federate.model import Outcome, Round, Settings
+from nexus.kernel.ids import to_name
 
 
 def log_round(record: Round) -> None:
@@ -36,7 +38,10 @@ def log_round(record: Round) -> None:
 def save_result(
     folder: Path, settings: Settings, rounds: Sequence[Round], trainer: TorchTrainer, model: Vector
 ) -> dict[str, Path]:
-    """Write `rounds.jsonl`, `model.safetensors` and `result.json` into `folder`, and hand the first two to the run."""
+    """Write `rounds.jsonl`, `model.safetensors` and `result.json` into `folder`, and hand the first two to the run.
+
+    In the registry the model is called what the run is called.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / name for name in ("rounds.jsonl", "model.safetensors", "result.json")}
     _write(paths["rounds.jsonl"], b"".join(msgspec.json.encode(record) + b"\n" for record in rounds))
@@ -52,7 +57,8 @@ def save_result(
     }
     _write(paths["result.json"], msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     nexus.artifact("rounds", paths["rounds.jsonl"])
-    nexus.artifact("model", paths["model.safetensors"], kind="model", meta=dict(last.metrics))
+    name = to_name(os.environ.get("NEXUS_RUN_NAME", "federated"))
+    nexus.artifact(name, paths["model.safetensors"], kind="model", meta=dict(last.metrics))
     return paths
 
 
