@@ -117,12 +117,15 @@ def _train(
     class Log(Watcher):
         """What happens, as lines and as metrics."""
 
+        done, spent = 0, 0.0  # steps of this process and their seconds, for the time left
+
         def resumed(self, step: int) -> None:
             say(f"going on from the checkpoint of step {step}")
 
         def stepped(self, step: Step) -> None:
             speed = step.tokens / max(step.seconds, 1e-9)
-            left = format_seconds((steps - step.number) * step.seconds)
+            self.done, self.spent = self.done + 1, self.spent + step.seconds
+            left = format_seconds((steps - step.number) * self.spent / self.done)
             say(f"step {step.number}/{steps}  loss {step.loss:.4f}  {speed:.0f} tok/s  {left} left")
             values = {"train/loss": step.loss, "train/lr": step.rate, "train/grad_norm": step.norm}
             nexus.log({**values, "train/tokens_per_s": speed}, step=step.number)

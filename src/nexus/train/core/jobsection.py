@@ -16,8 +16,8 @@ from nexus.launch.model import Port, Retry, RunPlan
 WORKER = "worker"
 # What the section says travels to `nexus.train.checkpoint` in these variables.
 EVERY, KEEP = "NEXUS_CHECKPOINT_EVERY", "NEXUS_CHECKPOINT_KEEP"
-# What a checkpoint can make good. An exit too, as for torchrun's --max-restarts: a worker whose peer was killed ends with
-# an error of its own, and which of the two is seen first is chance.
+# What a checkpoint can make good. An exit too, as for torchrun's --max-restarts: a worker whose peer was killed ends
+# with an error of its own, and which of the two is seen first is chance.
 _INTERRUPTIONS = ("node_lost", "spot_reclaimed", "signal", "exit")
 
 
