@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from importlib import import_module
 from typing import Generic, TypeVar, cast
 
@@ -21,17 +22,17 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """Every name, ours first, then outsiders'."""
-        return list(self._targets())
+        return list(self._targets)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
     def __contains__(self, name: object) -> bool:
-        return name in self.table or name in self._targets()
+        return name in self.table or name in self._targets
 
     def get(self, name: str) -> T:
         """The thing called `name`. Raises NotFoundError with the nearest names."""
-        target = self.table.get(name) or self._targets().get(name)
+        target = self.table.get(name) or self._targets.get(name)
         if target is None:
             near = difflib.get_close_matches(name, self.names(), n=1)
             hint = f"Did you mean {near[0]}? " if near else ""
@@ -39,7 +40,9 @@ class Registry(Generic[T]):
         module, _, attribute = target.partition(":")
         return cast("T", getattr(import_module(module), attribute))
 
+    @cached_property
     def _targets(self) -> dict[str, str]:
+        """Looked up once: what is installed does not change while we run, and asking costs milliseconds."""
         from importlib import metadata  # 20 ms that a known name need not wait for
 
         outside = {point.name: point.value for point in metadata.entry_points(group=self.group)}
