@@ -50,10 +50,10 @@ class TrackClient:
 
     def lines(self, run: str, *, tail: int | None = None, task: str = "") -> Iterator[TaskLine]:
         """Every line that is there now, or the last `tail`. Raises NotFoundError."""
-        page = self.logs(run, tail=tail, task=task)
+        page = self.logs(run, tail=tail, task=task, limit=5000)
         yield from page.lines
         while tail is None and page.lines:
-            page = self.logs(run, cursor=page.cursor, task=task)
+            page = self.logs(run, cursor=page.cursor, task=task, limit=5000)
             yield from page.lines
 
     def follow(self, run: str, *, tail: int | None = None, task: str = "", cursor: str = "") -> Iterator[TaskLine]:

@@ -17,6 +17,7 @@ from nexus.track.service.access import Access
 PAGE_LINES = 1000
 TAIL_MAX = 10_000
 _PAGE_B = 4 * 1024 * 1024  # read for one page, over all tasks
+_LINE_B = 512  # what a line is thought to take, when reading for a number of them
 _POLL_S = 1.0  # how soon a follower notices the end of a run that says nothing
 _HEARTBEAT_S = 15.0
 
@@ -125,7 +126,7 @@ class Logs:
 
     async def _next(self, streams: list[Stream], at: Cursor, limit: int) -> tuple[list[Merged], Cursor, bool]:
         """The next lines, the cursor after them, and whether there are further ones now."""
-        share = max(2 * FRAME_MAX_B, _PAGE_B // max(1, len(streams)))
+        share = max(2 * FRAME_MAX_B, min(_LINE_B * limit, _PAGE_B // max(1, len(streams))))
         parts = []
         for stream in streams:
             start = at.get(stream.id, 0)
@@ -133,7 +134,7 @@ class Logs:
             parts.append(Part(stream.id, start, data, more=len(data) >= share))
         lines = merge(parts, limit)
         after = advance(at, lines)
-        more = any(b"\n" in part.data[after.get(part.task, 0) - part.start :] or part.more for part in parts)
+        more = any(part.more or part.data.find(b"\n", after.get(part.task, 0) - part.start) >= 0 for part in parts)
         return lines, after, more
 
 
