@@ -1,0 +1,127 @@
+"""The routes in a real application, with real tokens, and their typed client in front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from nexus.access.model import Purpose
+from nexus.access.service import Access
+from nexus.infra.clock import SystemClock, system_entropy
+from nexus.infra.hints import Hints
+from nexus.infra.http_client import HttpClient
+from nexus.infra.records.memory import MemoryRecords
+from nexus.infra.web.errors import answer_errors
+from nexus.kernel.identity import Principal, PrincipalKind, Role
+from nexus.launch.faces import agent_api, api
+from nexus.launch.faces.client import LaunchClient
+from nexus.launch.model import Run, TaskState
+from nexus.launch.protocol import Desired, Join, Joined, Report, TaskOrder, TaskReport
+from nexus.launch.service import Launch
+from tests.launch.build import info
+
+
+class Tracker:
+    """Whose logs are whole at once."""
+
+    async def log_end(self, task_id: str) -> int:
+        return 0
+
+    async def resolve(self, project: str, reference: str) -> str:
+        return "0" * 64
+
+
+class Bridge(httpx.BaseTransport):
+    """From our client to the application in this process."""
+
+    def __init__(self, web: TestClient) -> None:
+        self._web = web
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        headers = dict(request.headers)
+        answer = self._web.request(request.method, str(request.url), content=request.read(), headers=headers)
+        return httpx.Response(answer.status_code, headers=dict(answer.headers), content=answer.content)
+
+
+@dataclass
+class Site:
+    """A served Launch."""
+
+    launch: Launch
+    access: Access
+    web: TestClient
+    tokens: dict[Role, str] = field(default_factory=dict)
+
+    def http(self, token: str) -> HttpClient:
+        return HttpClient("http://testserver", token, transport=Bridge(self.web))
+
+    def client(self, role: Role = Role.ADMIN, project: str = "p") -> LaunchClient:
+        made = self.call(self.access.create, purpose=Purpose.USER, subject="ada", project=project, role=role)
+        return LaunchClient(self.http(made.secret))
+
+    def call(self, what: Any, *args: Any, **named: Any) -> Any:
+        """Run a coroutine function in the application's loop."""
+        portal = self.web.portal
+        assert portal is not None
+
+        async def run() -> Any:
+            return await what(*args, **named)
+
+        return portal.call(run)
+
+    def settle(self) -> None:
+        for _ in range(5):
+            self.call(self.launch.schedule_once)
+
+    def join(self, name: str = "a") -> Hand:
+        admin = Principal(PrincipalKind.USER, "ada", "p", Role.ADMIN)
+        secret = self.call(self.access.join_token, admin).secret
+        joined = self.http(secret).post("/v1/agent/join", Joined, Join(info=info(name)))
+        return Hand(self, name, self.http(joined.token), joined.node)
+
+
+@dataclass
+class Hand:
+    """What an agent would do, by hand, over HTTP."""
+
+    site: Site
+    name: str
+    http: HttpClient
+    node: str
+
+    def sync(self, *tasks: TaskReport, **params: Any) -> Desired:
+        return self.http.post("/v1/agent/sync", Desired, Report(info=info(self.name), tasks=tasks), **params)
+
+    def order(self) -> TaskOrder:
+        self.site.settle()
+        (order,) = self.sync().orders
+        return order
+
+    def say(self, order: TaskOrder, state: TaskState, **more: Any) -> Desired:
+        desired = self.sync(TaskReport(task=order.task, epoch=order.epoch, state=state, **more))
+        self.site.settle()
+        return desired
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    records, clock = MemoryRecords(), SystemClock()
+
+    async def mint(run: Run) -> str:
+        return f"token-of-{run.id}"
+
+    launch = Launch(records, clock, system_entropy, hints=Hints(), tracker=Tracker(), mint=mint)
+    access = Access(records, clock, system_entropy, b"k" * 32)
+    app = FastAPI()
+    app.state.authenticate = access.authenticate
+    answer_errors(app)
+    app.include_router(api.router(launch, access))
+    app.include_router(agent_api.router(launch, access))
+    with TestClient(app) as web:
+        yield Site(launch, access, web)

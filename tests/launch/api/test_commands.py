@@ -1,0 +1,90 @@
+"""The commands, on a real application."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+
+from click.testing import CliRunner, Result
+
+from nexus.infra.shell import Shell
+from nexus.launch.model import TaskState
+from tests.launch.api.conftest import Site
+from tests.launch.api.test_api import submission
+from tests.launch.build import needs, role
+
+
+def nexus(site: Site, command: str, *args: str, as_json: bool = False) -> Result:
+    found = import_module(f"nexus.launch.faces.commands.{command}").command
+    http = site.client().http
+    result = CliRunner().invoke(found, list(args), obj=Shell(connect=lambda: http, json=as_json))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_runs(site: Site) -> None:
+    assert "No runs yet" in nexus(site, "runs").stdout or nexus(site, "runs").stdout.startswith("ID")
+    agent = site.join("lab")
+    run = site.client().submit(submission("digits"))
+    agent.say(agent.order(), TaskState.RUNNING)
+    head, row = nexus(site, "runs").stdout.splitlines()
+    assert head.split() == ["ID", "NAME", "KIND", "STATE", "WHERE", "AGE", "DURATION", "COST"]
+    assert row.split()[:5] == [run.id, "digits", "command", "running", "lab"]
+    assert json.loads(nexus(site, "runs", as_json=True).stdout)[0]["id"] == run.id
+    assert nexus(site, "runs", "--state", "failed", as_json=True).stdout.strip() == "[]"
+
+
+def test_show_and_why_tell_the_whole_story(site: Site) -> None:
+    agent = site.join("lab")
+    site.client().submit(submission("digits", job="run: false\n"))
+    agent.say(agent.order(), TaskState.FAILED, exit_code=3, cause="exit", detail="exit code 3")
+    shown = nexus(site, "show", "digits").stdout
+    for word in ("digits", "failed", "exited with code 3", "main[0]", "lab", "task.failed", "run.queued"):
+        assert word in shown
+    assert nexus(site, "show", "digits", "--job").stdout == "run: false\n"
+    why = nexus(site, "why", "digits").stdout
+    assert "digits is failed: exited with code 3" in why
+    assert "nexus logs" in why
+    everything = json.loads(nexus(site, "show", "digits", as_json=True).stdout)
+    assert set(everything) == {"run", "tasks", "events"}
+
+
+def test_why_lists_every_rejection(site: Site) -> None:
+    site.join("lab")
+    site.client().submit(submission("big", role(needs=needs(cpu=64))))
+    site.settle()
+    why = nexus(site, "why", "big").stdout
+    assert "lab: needs 64 cpu; has 4" in why
+    assert "nexus agent join" in why
+    assert "big waits: no node fits" in nexus(site, "runs").stderr
+
+
+def test_stop_and_restart(site: Site) -> None:
+    run = site.client().submit(submission("x"))
+    assert nexus(site, "stop", "x").stdout.strip() == f"{run.id}  x: stops"
+    site.settle()
+    assert nexus(site, "stop", run.id, "--wait").stdout.strip() == f"{run.id}  x: is stopped"
+    again = nexus(site, "restart", run.id).stdout.strip()
+    assert site.client().run("x").id == again != run.id
+
+
+def test_nodes(site: Site) -> None:
+    assert "nexus agent join" in nexus(site, "nodes").stdout
+    site.join("lab")
+    head, row = nexus(site, "nodes").stdout.splitlines()
+    assert head.split()[:3] == ["NAME", "STATE", "TASKS"]
+    assert row.split()[:6] == ["lab", "online", "0", "0", "of", "4"]
+    assert nexus(site, "nodes", "drain", "lab").stdout == "lab: draining\n"
+    assert nexus(site, "nodes", "drain", "lab", "--off").stdout == "lab: online\n"
+    assert nexus(site, "nodes", "remove", "lab").stdout == "lab: removed\n"
+
+
+def test_events(site: Site) -> None:
+    run = site.client().submit(submission("x"))
+    site.join("lab")
+    lines = nexus(site, "events").stdout.splitlines()
+    (queued,) = [line for line in lines if "run.queued" in line]
+    assert "x  by ada" in queued
+    assert lines.index(queued) < next(at for at, line in enumerate(lines) if "node.joined" in line)
+    assert len(nexus(site, "events", "--run", run.id).stdout.splitlines()) == 1
