@@ -64,22 +64,25 @@ def http_api() -> str:
 
 def job_file() -> str:
     """The job file's fields, from its JSON Schema."""
-    from nexus.launch.core.spec.job import JobSpec
+    from nexus.launch.core.jobfile.schema import job_schema
 
-    schema = JobSpec.model_json_schema()
-    parts = ["# Job file", MADE, "`nexus job schema` prints the JSON Schema for your editor.", fields_table(schema)]
+    schema = job_schema()
+    intro = "`nexus job schema` prints the JSON Schema for your editor, `nexus job validate FILE` checks a file."
+    parts = ["# Job file", MADE, intro, fields_table(schema)]
     for name, part in sorted(schema.get("$defs", {}).items()):
-        if "properties" in part:
-            parts += [f"## {name}", part.get("description", ""), fields_table(part)]
+        whole = next((form for form in part.get("anyOf", [part]) if "properties" in form), None)
+        if whole is not None:
+            parts += [f"## {name}", whole.get("description", ""), fields_table(whole)]
     return "\n\n".join(part for part in parts if part)
 
 
 def fields_table(schema: dict[str, Any]) -> str:
     rows = ["| field | default | what it says |", "|---|---|---|"]
     for name, field in schema.get("properties", {}).items():
-        default = json.dumps(field["default"]) if "default" in field else "required"
+        needed = "required" if name in schema.get("required", ()) else ""
+        default = json.dumps(field["default"]) if "default" in field else needed
         says = " ".join(str(field.get("description", "")).split()).replace("|", "\\|")
-        rows.append(f"| `{name}` | `{default}` | {says} |")
+        rows.append(f"| `{name}` | {f'`{default}`' if default else ''} | {says} |")
     return "\n".join(rows)
 
 

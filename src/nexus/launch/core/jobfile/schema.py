@@ -19,9 +19,16 @@ def job_schema() -> dict[str, Any]:
     properties["kind"] = {"enum": KINDS.names(), "default": "command", "description": properties["kind"]["description"]}
     properties["dialect"] = {"const": "nexus", "description": "Says outright that this file is in the native form."}
     for name in KINDS:
-        section = KINDS.get(name).section.model_json_schema(ref_template="#/$defs/{model}")
+        model = KINDS.get(name).section
+        if not model.model_fields:
+            continue
+        section = model.model_json_schema(ref_template="#/$defs/{model}")
         definitions |= section.pop("$defs", {})
-        properties[name] = {"anyOf": [section, {"type": "null"}]}
+        definitions[model.__name__] = section
+        properties[name] = {
+            "anyOf": [{"$ref": f"#/$defs/{model.__name__}"}, {"type": "null"}],
+            "description": f"What only `kind: {name}` has.",
+        }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
