@@ -53,10 +53,11 @@ def answer_loss(model: Any, batch: Batch) -> torch.Tensor:
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     backbone = getattr(base, base.base_model_prefix)
-    hidden = backbone(input_ids=batch.tokens, attention_mask=batch.attention, use_cache=False).last_hidden_state
-    predicted = batch.trained[:, 1:]
+    tokens, attention = batch.tokens.to(base.device), batch.attention.to(base.device)
+    predicted = batch.trained[:, 1:].to(base.device)
+    hidden = backbone(input_ids=tokens, attention_mask=attention, use_cache=False).last_hidden_state
     logits = base.get_output_embeddings()(hidden[:, :-1][predicted])
-    return functional.cross_entropy(logits.float(), batch.tokens[:, 1:][predicted], reduction="sum")
+    return functional.cross_entropy(logits.float(), tokens[:, 1:][predicted], reduction="sum")
 
 
 def score(model: Any, examples: Sequence[Example], pad: int, *, batch: int = 8) -> Score:
@@ -86,8 +87,8 @@ def sample(model: Any, tokenizer: Any, rows: Sequence[Conversation], *, tokens: 
     model.eval()
     with torch.inference_mode():
         said = model.generate(
-            input_ids=given,
-            attention_mask=attention,
+            input_ids=given.to(model.device),
+            attention_mask=attention.to(model.device),
             max_new_tokens=tokens,
             do_sample=False,
             pad_token_id=pad,

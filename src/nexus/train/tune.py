@@ -62,7 +62,9 @@ def tune(request: TuneRequest, folder: Path, say: Say) -> Result:
     rows, held_out = _look_at(data, request, say)
     base = find_base(request.model, say)
     model, tokenizer = load_base(base)
-    say(f"base {base.name}: {sum(value.numel() for value in model.parameters()) / 1e6:.1f} M parameters")
+    model.to("cuda" if torch.cuda.is_available() else "cpu")  # the agent shows a run the accelerators it asked for
+    count = sum(value.numel() for value in model.parameters())
+    say(f"base {base.name}: {count / 1e6:.1f} M parameters, on {model.device}")
     _keep_params(request, base, data)
     train, test = _encode(rows, held_out, tokenizer, request, say)
     outcome = _train(request, base, data, (model, tokenizer), (train, test), say)

@@ -162,7 +162,7 @@ def _write_tensors(writer: Any, model: Any, precision: str) -> None:
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and tied:
             continue
-        values = tensor.detach().to(torch.float32).numpy()
+        values = tensor.detach().to(torch.float32).cpu().numpy()
         if name.endswith("q_proj.weight"):
             values = _interleave(values, config.num_attention_heads)
         elif name.endswith("k_proj.weight"):

@@ -24,7 +24,9 @@ REQUIREMENTS = (
 _MEMORY = {"smollm2": "3GiB.."}  # 1.9 GB were measured at the default batch and length
 
 
-def tune_job(name: str, argv: Sequence[str], *, model: str, cpus: int, checkpoint_every: int, fresh: bool) -> str:
+def tune_job(
+    name: str, argv: Sequence[str], *, model: str, cpus: int, gpu: str = "", checkpoint_every: int, fresh: bool
+) -> str:
     """The job file. `argv` are the words after `python -m nexus.train.tune`."""
     job: dict[str, Any] = {
         "name": name,
@@ -33,7 +35,11 @@ def tune_job(name: str, argv: Sequence[str], *, model: str, cpus: int, checkpoin
         "retry": {"max": 3, "on": ["node_lost", "spot_reclaimed", "signal"]},  # not on exit: it says what is wrong
         "run": ["python", "-m", "nexus.train.tune", *argv],
         "env": {"OMP_NUM_THREADS": str(cpus), "TOKENIZERS_PARALLELISM": "false"},
-        "resources": {"cpu": cpus, **({"memory": _MEMORY[model]} if model in _MEMORY else {})},
+        "resources": {
+            "cpu": cpus,
+            **({"memory": _MEMORY[model]} if model in _MEMORY else {}),
+            **({"gpu": gpu} if gpu else {}),
+        },
     }
     text: str = yaml.safe_dump(job, sort_keys=False, default_flow_style=None, width=120)
     return text + (_setup(model) if fresh else "")

@@ -27,6 +27,7 @@ from nexus.train.options import TuneRequest, request_of, tune_options
 @click.command()
 @tune_options
 @click.option("--cpus", type=click.IntRange(1, 256), default=1, show_default=True, help="Processor threads.")
+@click.option("--gpu", default="", metavar="NAME", help="Use one accelerator: any, A100, ...")
 @click.option("--fresh", is_flag=True, help="Install what it needs first, for machines whose agent has no [llm] extra.")
 @click.option("--print", "show", is_flag=True, help="Print the job file, and start nothing.")
 @click.option("-d", "--detach", is_flag=True, help="Do not wait for the run.")
@@ -34,7 +35,16 @@ from nexus.train.options import TuneRequest, request_of, tune_options
 @click.option("--chat", is_flag=True, help="Deploy it, and open a chat page.")
 @click.pass_context
 def command(
-    ctx: click.Context, /, cpus: int, fresh: bool, show: bool, detach: bool, deploy: bool, chat: bool, **values: Any
+    ctx: click.Context,
+    /,
+    cpus: int,
+    gpu: str,
+    fresh: bool,
+    show: bool,
+    detach: bool,
+    deploy: bool,
+    chat: bool,
+    **values: Any,
 ) -> None:
     """Fine-tune a small language model on instructions with LoRA; the result is a version in the model registry.
 
@@ -47,7 +57,9 @@ def command(
     files = [path for path in (_local(request.model, MODELS), _local(request.data, DATA)) if path is not None]
     sent = replace(request, model=_sent(request.model, files), data=_sent(request.data, files))
     every = request.settings.checkpoint_every
-    text = tune_job(request.name, sent.argv(), model=request.model, cpus=cpus, checkpoint_every=every, fresh=fresh)
+    text = tune_job(
+        request.name, sent.argv(), model=request.model, cpus=cpus, gpu=gpu, checkpoint_every=every, fresh=fresh
+    )
     if show:
         shell.say(text.rstrip())
         return
