@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+STANDSTILL = 3000  # steps without time going on: somebody wakes somebody who wakes the first
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -24,6 +25,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._dice = random.Random(seed)
         self.after_step: Callable[[], None] = lambda: None
         self.steps = 0
+        self.stands_still = 0
         self._clock_resolution = 1e-9
 
     def time(self) -> float:
@@ -40,6 +42,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             raise AssertionError("nothing will ever happen any more: everybody waits for somebody")
         if not ready and scheduled:
             self._virtual = max(self._virtual, scheduled[0]._when)
+            self.stands_still = 0
+        self.stands_still += 1
+        if self.stands_still > STANDSTILL:
+            raise AssertionError("time stands still: somebody wakes somebody who wakes the first")
         if len(ready) > 1:
             shuffled = list(ready)
             self._dice.shuffle(shuffled)
@@ -76,6 +82,7 @@ def run_virtually(seed: int, main: Callable[[VirtualLoop], Coroutine[Any, Any, T
         return loop.run_until_complete(main(loop))
     finally:
         loop.after_step = lambda: None
+        loop.stands_still = 0
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()

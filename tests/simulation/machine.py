@@ -52,7 +52,8 @@ class Disk:
     """What a killed agent leaves behind."""
 
     journal: dict[str, LocalTask] = field(default_factory=dict)
-    said: dict[str, bytes] = field(default_factory=dict)
+    said: dict[str, bytes] = field(default_factory=dict)  # by Nexus, before the process
+    said_after: dict[str, bytes] = field(default_factory=dict)  # and after its end
     processes: dict[str, Process] = field(default_factory=dict)
 
 
@@ -163,6 +164,7 @@ class Machine:
     async def remove(self, order: TaskOrder) -> None:
         self.disk.processes.pop(order.task, None)
         self.disk.said.pop(order.task, None)
+        self.disk.said_after.pop(order.task, None)
 
     # ------------------------------------------------------------------ Spool
 
@@ -174,10 +176,12 @@ class Machine:
         now = self.clock.monotonic()
         process.exit(now)
         lines = int(min(now, process.ended_at()) - process.began) + 1
-        return self.disk.said.get(task, b"") + b"".join(f"{line}\n".encode() for line in range(lines))
+        written = b"".join(f"{line}\n".encode() for line in range(lines))
+        return self.disk.said.get(task, b"") + written + self.disk.said_after.get(task, b"")
 
     def say(self, order: TaskOrder, text: str) -> None:
-        self.disk.said[order.task] = self.disk.said.get(order.task, b"") + f"{text}\n".encode()
+        book = self.disk.said_after if order.task in self.disk.processes else self.disk.said
+        book[order.task] = book.get(order.task, b"") + f"{text}\n".encode()
 
     def ends(self, order: TaskOrder) -> dict[str, int]:
         return {LOG: len(self.log_of(order.task))}
