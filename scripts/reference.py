@@ -54,7 +54,7 @@ def http_api() -> str:
 
     schema = openapi()
     lines = ["# HTTP API", MADE, "Every route but `/healthz` and `/login` needs `Authorization: Bearer TOKEN`."]
-    lines.append("The whole schema is `/openapi.json` on your server; `/docs` there tries it out.")
+    lines.append("The whole schema is `/openapi.json` on your server.")
     rows = ["| route | does |", "|---|---|"]
     for path, methods in sorted(schema["paths"].items()):
         for method, route in methods.items():

@@ -41,7 +41,10 @@ def create_app(services: Services) -> FastAPI:
         await services.start()
         yield
 
-    app = FastAPI(title="Nexus", version=__version__, description=_ABOUT, lifespan=lifespan)
+    # FastAPI's own documentation pages load their scripts from elsewhere; nothing here does.
+    app = FastAPI(
+        title="Nexus", version=__version__, description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.state.authenticate = services.access.authenticate
     answer_errors(app)
 

@@ -25,7 +25,7 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
-        ours = UsageError("; ".join(problems), hint="See /docs for what this route takes.")
+        ours = UsageError("; ".join(problems), hint="GET /openapi.json says what this route takes.")
         return JSONResponse(ours.as_dict(), status_code=ours.status)
 
     @app.exception_handler(HTTPException)
