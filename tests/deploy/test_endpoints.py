@@ -27,6 +27,7 @@ from nexus.infra.records.memory import MemoryRecords
 from nexus.kernel.errors import ConflictError, NotFoundError, UsageError
 from nexus.launch.core.compile import compile_job
 from nexus.launch.core.jobfile.reading import read_jobs
+from nexus.launch.model import RUNS, RunState, Submission
 from tests.deploy.processes import LocalJobs
 from tests.deploy.wires import KEYS, Client, client, until
 
@@ -76,6 +77,12 @@ class House:
             while not (view := await self.deploy.show("lab", name)).fault:  # noqa: ASYNC110 - as a client polls
                 await asyncio.sleep(0.05)
         return view
+
+    async def until_there(self, name: str) -> EndpointView:
+        async with asyncio.timeout(10):
+            while name not in {view.name for view in await self.deploy.list("lab")}:  # noqa: ASYNC110 - a client polls
+                await asyncio.sleep(0.05)
+        return await self.deploy.show("lab", name)
 
     async def gone(self, name: str) -> None:
         async with asyncio.timeout(30):
@@ -260,6 +267,22 @@ async def test_use_cases(digits: dict[str, Path], tmp_path: Path):
         async with client(home.gateway) as me:
             me.ask()
             assert (await me.answer()).status == 404
+
+
+async def test_a_launched_deployment_becomes_an_endpoint(digits: dict[str, Path], tmp_path: Path):
+    """As `nexus launch` and the Job Store submit it; deploying again updates it, deleting it stops the run."""
+    async with house(digits, EXAMPLE, tmp_path) as home:
+        wanted = example("deploy.replicas=1", "deploy.model=model://digits@1")
+        assert wanted.plan
+        submission = Submission(name="digits", plan=wanted.plan, key="launched")
+        run = await home.jobs.submit(submission, project="lab", user="ada")
+        await home.deploy.records.apply((RUNS, run))
+        view = await home.until_there("digits")
+        assert (view.engine, view.model, view.revisions[0].run) == ("predictor", "model://digits@1", run.id)
+        await home.until("digits", 1, "ready")
+        await home.put(Deployment(name="digits", model="model://digits@2"))
+        await home.until("digits", 2, "ready")
+        assert home.jobs.runs[run.id].state is RunState.STOPPED
 
 
 async def test_what_the_predictor_says_to_wrong_input(digits: dict[str, Path], tmp_path: Path):

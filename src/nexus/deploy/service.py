@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import structlog
 
-from nexus.deploy.core import plans, rollout, views
+from nexus.deploy.core import adoption, plans, rollout, views
 from nexus.deploy.model import (
     ENDPOINT_LIFE,
     ENDPOINTS,
@@ -25,9 +25,9 @@ from nexus.infra.hints import Hints
 from nexus.kernel.clock import Clock
 from nexus.kernel.errors import ConflictError, NotFoundError, UsageError
 from nexus.kernel.events import Event
-from nexus.kernel.ids import new_id
+from nexus.kernel.ids import is_name, new_id
 from nexus.kernel.records import Drop, Records
-from nexus.launch.model import Submission, Task
+from nexus.launch.model import RUN_LIFE, RUNS, Submission, Task
 
 log = structlog.get_logger()
 
@@ -90,18 +90,7 @@ class Deploy:
     ) -> Endpoint:
         now = self.clock.now()
         if old is None:
-            fresh = Endpoint(
-                id=new_id("end", self.entropy(8)),
-                project=project,
-                created=now,
-                name=plans.checked_name(name),
-                user=user,
-                replicas=replicas,
-                target=revision.number,
-                revisions=(revision,),
-                updated=now,
-            )
-            return replace(fresh, reason="waits for its first replica")
+            return self._fresh(revision, replicas, project=project, user=user, name=plans.checked_name(name))
         if old.state is EndpointState.DELETING:
             raise ConflictError(f"endpoint {name} is being deleted", hint="Try again when it is gone.")
         wanted = replace(old, replicas=replicas, updated=now)
@@ -110,6 +99,21 @@ class Deploy:
             return wanted
         number = max(known.number for known in old.revisions) + 1
         return rollout.start(wanted, replace(revision, number=number), now)
+
+    def _fresh(self, revision: Revision, replicas: int, *, project: str, user: str, name: str) -> Endpoint:
+        now = self.clock.now()
+        return Endpoint(
+            id=new_id("end", self.entropy(8)),
+            project=project,
+            created=now,
+            name=name,
+            user=user,
+            replicas=replicas,
+            target=revision.number,
+            revisions=(revision,),
+            reason="waits for its first replica",
+            updated=now,
+        )
 
     async def _pinned(self, project: str, deployment: Deployment, serving: Revision | None) -> str:
         """The model's version at this moment: a revision never changes under its users."""
@@ -160,10 +164,32 @@ class Deploy:
 
     async def reconcile_once(self) -> None:
         """Bring every endpoint one step nearer to what is wanted, then tell the gateway where requests go."""
+        await self._adopt()
         for endpoint in await self.records.find(ENDPOINTS):
             with contextlib.suppress(ConflictError, NotFoundError):  # changed meanwhile: the next round sees it anew
                 await self._step(endpoint)
         await self._publish()
+
+    async def _adopt(self) -> None:
+        """Take in deployments that were launched as jobs, from a file or from the Job Store."""
+        live = {"kind": adoption.KIND, "state": [str(state) for state in RUN_LIFE.live]}
+        for run in await self.records.find(RUNS, live):
+            name = adoption.endpoint_of(run)
+            if not name or not is_name(name):
+                continue
+            old = await self._find(run.project, name)
+            if old and (old.state is EndpointState.DELETING or any(r.run == run.id for r in old.revisions)):
+                continue
+            now = self.clock.now()
+            number = max(r.number for r in old.revisions) + 1 if old else 1
+            revision = adoption.adopted(run, number, now)
+            if old:
+                endpoint = rollout.start(replace(old, replicas=max(1, revision.count)), revision, now)
+            else:
+                endpoint = self._fresh(revision, max(1, revision.count), project=run.project, user=run.user, name=name)
+            event = self._event(endpoint, "endpoint.deployed", f"run {run.id}", run.user)
+            with contextlib.suppress(ConflictError):
+                await self.records.apply((ENDPOINTS, endpoint), events=[event])
 
     async def _step(self, endpoint: Endpoint) -> None:
         tasks = await self._tasks(endpoint)

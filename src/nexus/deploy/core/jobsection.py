@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from nexus.deploy.core.adoption import ENDPOINT_VARIABLE, ENGINE_VARIABLE
 from nexus.deploy.core.engines import engine
 from nexus.deploy.model import MODEL_INPUT, PORT, REPLICA, Deployment, Limits
 from nexus.kernel.errors import UsageError
@@ -58,7 +59,7 @@ class Deploy:
         role = role_plan(
             spec,
             REPLICA,
-            env={"NEXUS_ENDPOINT": endpoint_name(spec, section)},
+            env={ENDPOINT_VARIABLE: endpoint_name(spec, section), ENGINE_VARIABLE: section.engine},
             count=section.replicas,
             needs=needs_of(spec.resources),
             ports=_ports(spec),
