@@ -40,7 +40,7 @@ async def said(*words: str) -> tuple[int, str, str]:
 async def test_join_run_status(server: Server, home: Path, order) -> None:
     where = ("--home", str(home))
     code, _, err = await said("agent", "status", *where)
-    assert (code, "has not joined" in err, "nexus agent join" in err) == (4, True, True)
+    assert (code, "has not joined" in err, "nexus token join" in err) == (4, True, True)
     code, out, err = await said("agent", "join", server.url, "join-token", "--name", "box", "--label", "gpu=no", *where)
     assert code == 0, err
     assert out.startswith(f"box has joined {server.url} as node_1")

@@ -135,6 +135,15 @@ async def test_a_task_that_never_answers_fails_by_its_health(server: Server, hom
     assert "/ready" in report.detail
 
 
+async def test_what_no_process_can_be_given_is_refused_with_words(server: Server, home: Path, order) -> None:
+    server.want(order(task="task_a", argv=("echo", "a\0b")), order("true", "task_b", env={"BIG": "x" * 3_000_000}))
+    async with agent_in_process(server, home):
+        await until(lambda: is_final(server, "task_a") and is_final(server, "task_b"))
+    assert (server.reports["task_a"].cause, "NUL" in server.reports["task_a"].detail) == (Cause.SETUP, True)
+    assert server.reports["task_b"].exit_code == 126
+    assert "too long" in server.text("task_b", "nexus")
+
+
 async def test_a_port_that_is_taken_is_said(server: Server, home: Path, order) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

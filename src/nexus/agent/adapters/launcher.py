@@ -17,7 +17,7 @@ from nexus.agent.adapters import shim
 from nexus.agent.adapters.home import Home, TaskHome
 from nexus.agent.adapters.shim.formats import decode_spec, decode_status, encode_spec, start_ticks
 from nexus.agent.model import Exit, Sighting
-from nexus.kernel.errors import LimitError
+from nexus.kernel.errors import LimitError, UsageError
 from nexus.kernel.units import format_bytes
 
 LOG_CAP_B = 64 * 1024 * 1024  # of a task's log that the server does not have yet
@@ -46,6 +46,7 @@ class Launcher:
         self._boot = boot
         self._log_cap_b = log_cap_b
         self._children: dict[Path, int] = {}
+        self._leaving: list[int] = []
         self._count = 0  # of wake-ups
         self._woken = asyncio.Event()
         self._seen: weakref.WeakKeyDictionary[asyncio.Task[object], int] = weakref.WeakKeyDictionary()
@@ -61,9 +62,10 @@ class Launcher:
     def start(self, place: Path, home: TaskHome, program: Program) -> None:
         """Start `program` at `place`, at most once: a second shim there ends before it does anything.
 
-        Raises LimitError if the disk is full.
+        Raises LimitError if the disk is full, UsageError for what no process can be given.
         """
         self._listen()
+        self._reap()
         spec = {
             "argv": list(program.argv),
             "env": [f"{name}={value}" for name, value in program.env.items()],
@@ -85,6 +87,8 @@ class Launcher:
             with os.fdopen(fd, "wb") as file:
                 file.write(encode_spec(spec))
             self._children[place] = self._spawn(place)
+        except ValueError as error:
+            raise UsageError(str(error), hint="Look at the job's commands, env and secrets.") from error
         except OSError as error:
             raise LimitError(
                 f"the task cannot be started: {error.strerror or error}", hint=f"Make room in {self._home.path}."
@@ -159,20 +163,23 @@ class Launcher:
 
     def forget(self, place: Path) -> None:
         """The program has ended, and its place is about to go."""
-        self._is_child_alive(place)
+        if self._is_child_alive(place):
+            self._leaving.append(self._children[place])
         self._children.pop(place, None)
+        self._reap()
+
+    def _reap(self) -> None:
+        """Shims that had said their end, and were not quite gone when their task was forgotten."""
+        self._leaving = [pid for pid in self._leaving if not _has_ended(pid)]
 
     def _is_child_alive(self, place: Path) -> bool:
         pid = self._children.get(place, 0)
         if pid <= 0:
             return False
-        try:
-            gone, _ = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            gone = pid
-        if gone:
-            self._children[place] = -1
-        return not gone
+        if not _has_ended(pid):
+            return True
+        self._children[place] = -1
+        return False
 
     async def activity(self, timeout_s: float) -> None:
         """Return when any shim has said something since this asyncio task last returned from here, or in time."""
@@ -204,6 +211,15 @@ class Launcher:
     def _resume(self) -> None:
         if self._pipe >= 0:
             asyncio.get_running_loop().add_reader(self._pipe, self._on_wake)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child of this process has; then it is gone for good."""
+    try:
+        ended, _ = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return ended == pid
 
 
 def _read_exit(place: Path) -> Exit | None:

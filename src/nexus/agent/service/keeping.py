@@ -78,7 +78,10 @@ class Keeper:
     def lease(self, until: float) -> None:
         """The lease was renewed."""
         if not self.task.ended:
-            self._world.runner.extend(self.task.order, until)
+            try:
+                self._world.runner.extend(self.task.order, until)
+            except OSError as error:
+                self._set(detail=f"its lease cannot be written: {error.strerror or error}")
         self._news.set()
 
     async def run(self) -> None:
