@@ -324,9 +324,23 @@ async def test_a_model_leads_to_its_run_and_to_an_endpoint(visit: Visit) -> None
     assert "/endpoints/digits" in await visit.text("/endpoints")
 
 
+async def test_a_language_model_is_deployed_by_one_button(visit: Visit) -> None:
+    run = await visit.house.run("tune")
+    owner = await visit.house.task(run, await visit.house.node("laptop"))
+    await visit.house.artifact(owner, "my-assistant", b"weights", ArtifactKind.MODEL, engine="llama")
+    assert ">Deploy</button>" in await visit.text("/models/my-assistant")
+    form = {"version": "1", "endpoint": "my-assistant"}
+    await visit.http.post("/models/my-assistant/deploy", data=form)
+    endpoint = await visit.text("/endpoints/my-assistant")
+    assert "model://my-assistant@1" in endpoint
+    assert "/chat?model=my-assistant" in endpoint
+    assert "my-assistant" in await visit.text("/chat")
+
+
 async def test_a_form_is_checked_previewed_and_launched(visit: Visit) -> None:
     await visit.house.node("laptop")
     page = await visit.text("/store/hello")
+    assert "Runs on laptop" in page
     assert "nexus store launch hello" in page
     assert 'name="count"' in page
     part = await visit.http.post("/store/hello/preview", data={"who": "you", "count": "3"})

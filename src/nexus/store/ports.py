@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from nexus.kernel.identity import Principal
@@ -31,6 +31,10 @@ class Launcher(Protocol):
 
     async def place(self, who: Principal, prepared: Prepared) -> Placement:
         """Where it would run now."""
+        ...
+
+    async def names(self, who: Principal) -> Mapping[str, str]:
+        """Node ids, and what people call them."""
         ...
 
     async def submit(self, who: Principal, prepared: Prepared) -> Launched:

@@ -35,8 +35,9 @@ class Store:
         filled = fill(template, given)
         prepared = await self._launcher.prepare(who, template, filled.sets)
         placement = await self._launcher.place(who, prepared)
-        rejections = tuple(f"{one.node}: {one.reason}" for one in placement.rejections)
-        nodes = sorted({one.node for one in placement.assignments})
+        names = await self._launcher.names(who)
+        rejections = tuple(f"{names.get(one.node, one.node)}: {one.reason}" for one in placement.rejections)
+        nodes = sorted({names.get(one.node, one.node) for one in placement.assignments})
         place = ", ".join(nodes) if placement.fits else placement.reason or "no machine fits now"
         return Preview(
             command=filled.command,

@@ -159,6 +159,7 @@ class ModelVersion:
     params: Mapping[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     user: str = ""
+    engine: str = ""  # what serves it by itself (llama); empty: a job file of kind deploy says how
 
 
 class Models(Protocol):

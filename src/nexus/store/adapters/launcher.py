@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from nexus.deploy.core.jobsection import deployment
@@ -46,6 +46,9 @@ class JobLauncher:
 
     async def place(self, who: Principal, prepared: Prepared) -> Placement:
         return await self._launch.plan(who, prepared.submission)
+
+    async def names(self, who: Principal) -> Mapping[str, str]:
+        return {node.id: node.name for node in await self._launch.nodes(who)}
 
     async def submit(self, who: Principal, prepared: Prepared) -> Launched:
         if prepared.deployment is None or self._deploy is None:

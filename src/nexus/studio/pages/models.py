@@ -7,12 +7,24 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from nexus.deploy.core.jobsection import DeploySection, deployment
 from nexus.deploy.model import Deployment
 from nexus.infra.web.auth import Member, Viewer
 from nexus.kernel.errors import MissingError
 from nexus.kernel.ids import to_name
+from nexus.launch.core.compile import compile_job
+from nexus.launch.core.spec import JobSpec
 from nexus.studio.page import Page, Site
 from nexus.studio.pages.run import may_change
+
+
+def wanted_of(endpoint: str, model: str, engine: str, serving: set[str]) -> Deployment:
+    """A new revision of an endpoint that serves, or a new endpoint for a model that says which engine serves it."""
+    if endpoint in serving or not engine:
+        return Deployment(name=endpoint, model=model)
+    section = DeploySection.model_validate({"endpoint": endpoint, "engine": engine, "model": model})
+    spec = JobSpec(name=endpoint, kind="deploy", workspace=None, sections={"deploy": section})
+    return deployment(spec, compile_job(spec))
 
 
 def _routes(router: APIRouter, site: Site) -> None:
@@ -37,7 +49,9 @@ def _routes(router: APIRouter, site: Site) -> None:
     ) -> RedirectResponse:
         if deploy is None:
             raise MissingError("this server has no gateway", hint="Start it with one: nexus up")
-        wanted = Deployment(name=to_name(endpoint), model=f"model://{name}@{version}")
+        serving = {view.name for view in await deploy.list(who.project)}
+        engine = next((one.engine for one in await models.versions(who, name) if one.version == version), "")
+        wanted = wanted_of(to_name(endpoint), f"model://{name}@{version}", engine, serving)
         view = await deploy.deploy(wanted, project=who.project, user=who.subject)
         return RedirectResponse(f"/endpoints/{view.name}", 303)
 

@@ -130,4 +130,5 @@ def _version(one: track.ModelVersion, model: track.Model) -> ModelVersion:
         params=one.params,
         aliases=tuple(alias for alias, number in model.aliases.items() if number == one.number),
         user=one.user,
+        engine=one.meta.get("engine", ""),
     )
