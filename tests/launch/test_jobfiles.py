@@ -62,6 +62,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_file(tmp_path)
     with pytest.raises(NotFoundError, match="there is no file"):
         read_file(tmp_path / "job.yaml")
+    (tmp_path / "train.py").write_text("print(1)")
+    with pytest.raises(UsageError) as caught:
+        read_file(tmp_path / "train.py")
+    assert caught.value.hint == f"Run it with: nexus launch -- python {tmp_path / 'train.py'}"
     (tmp_path / "job.yaml").write_bytes(b"run: \xff\xfe\n")
     with pytest.raises(FileError, match="not UTF-8"):
         read_file(tmp_path)

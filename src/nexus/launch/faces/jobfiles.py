@@ -18,6 +18,7 @@ from nexus.launch.core.jobfile.tree import MAX_TEXT_B
 from nexus.launch.core.spec import JobSpec
 
 NAMES = ("job.yaml", "job.yml")
+_PROGRAMS = {".py": "python", ".sh": "sh", ".ipynb": "jupyter execute"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Jobs:
 
 
 def find_file(path: Path) -> Path:
-    """The job file itself, or the one in a folder. Raises NotFoundError."""
+    """The job file itself, or the one in a folder. Raises NotFoundError, UsageError."""
     if path.is_dir():
         found = next((path / name for name in NAMES if (path / name).is_file()), None)
         if found is None:
@@ -40,6 +41,9 @@ def find_file(path: Path) -> Path:
         raise NotFoundError(
             f"there is no file {path}", hint="To run a command without a file: nexus launch -- python train.py"
         )
+    if path.suffix in _PROGRAMS:
+        command = f"nexus launch -- {_PROGRAMS[path.suffix]} {path}"
+        raise UsageError(f"{path} is a program, not a job file", hint=f"Run it with: {command}")
     return path
 
 
