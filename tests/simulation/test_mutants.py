@@ -16,7 +16,7 @@ from nexus.launch.model import TASKS, Node, Run, Task, TaskState
 from nexus.launch.protocol import TaskReport
 from nexus.launch.service.context import Rules
 from tests.simulation.scenario import play
-from tests.simulation.world import POLICY, Laws
+from tests.simulation.world import Laws
 
 MOST_SEEDS = 120
 
@@ -91,7 +91,6 @@ MUTANTS = {
     "tasks are not told to stop": Laws(rules=Rules(decide=_lose_the_last_change)),
     "the dead may rise": Laws(rules=Rules(observe=_the_dead_may_rise)),
     "an end is seen before its log": Laws(log_is_always_whole=True),
-    "the margin is forgotten": Laws(policy=replace(POLICY, margin_s=-4.0)),
 }
 
 
