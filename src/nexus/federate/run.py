@@ -93,6 +93,8 @@ def serve(task: Task, settings: Settings, place: Place) -> None:
         sys.stdout.flush()
 
     coordinator = Coordinator(worker, settings, Journal(place.folder, settings), clock, each)
+    if coordinator.rounds:  # a restart: what was committed last may not have been told
+        each(coordinator.rounds[-1])
     with listen(*place.server) as socket:
         config = uvicorn.Config(application(coordinator, place.key), log_level="warning", lifespan="off")
         asyncio.run(_serve(coordinator, uvicorn.Server(config), socket))
