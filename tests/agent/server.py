@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from nexus.kernel.errors import ConflictError, DeniedError, FencedError, NexusError, NotFoundError
+from nexus.kernel.errors import ConflictError, DeniedError, FencedError, NexusError, NotFoundError, UnavailableError
 from nexus.kernel.logframes import LogLine, parse
 from nexus.launch.model import TASK_LIFE
 from nexus.launch.protocol import ArtifactReport, Desired, Join, Joined, Offset, Report, TaskOrder, TaskReport
@@ -53,6 +53,7 @@ class Server:
         self.blob_gate = asyncio.Event()  # closed: uploads hang
         self.blob_gate.set()
         self.blobs_waiting = 0
+        self.blob_failures = 0  # so many requests for blobs fail first
         self._news = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._port = 0
@@ -211,6 +212,9 @@ class Server:
         return b"{}"
 
     def _blob(self, method: str, digest: str, body: bytes) -> bytes:
+        if self.blob_failures > 0:
+            self.blob_failures -= 1
+            raise UnavailableError("the store does not answer")
         if method == "PUT":
             if hashlib.sha256(body).hexdigest() != digest:
                 raise ConflictError("the content has another digest")

@@ -79,6 +79,20 @@ async def test_a_workspace_that_arrives_damaged_is_refused(server: Server, home:
     assert "damaged" in server.reports["task_1"].detail
 
 
+async def test_files_are_asked_for_until_they_come(server: Server, home: Path, order, tmp_path: Path) -> None:
+    """A blob store that fails for a while, before the task and after it, costs neither workspace nor output."""
+    workspace = packed(server, tmp_path, {"data": "the data"})
+    server.blob_failures = 3
+    server.want(order(f"cat data; touch out {tmp_path}/ran", workspace=workspace, outputs=("out",)))
+    async with agent_in_process(server, home):
+        await until((tmp_path / "ran").exists)
+        server.blob_failures = 3
+        await until(lambda: is_final(server, "task_1"))
+    assert server.reports["task_1"].state == TaskState.SUCCEEDED
+    assert server.text("task_1") == "the data"
+    assert [report.name for report in server.artifacts["task_1"]] == ["out"]
+
+
 async def test_the_sdk_logs_and_keeps_artifacts(server: Server, home: Path, order) -> None:
     script = """python - <<'END'
 import nexus, time

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nexus.agent.core.leases import delay_s
 from nexus.agent.core.outcome import ended
 from nexus.agent.model import LOG, Exit, LocalTask
 from nexus.agent.ports import Channel, Journal, Runner, Spool
@@ -125,8 +126,7 @@ class Keeper:
     async def _prepare(self) -> None:
         self._world.runner.extend(self.task.order, await self._until_leased())
         self._set(state=TaskState.PREPARING, detail="preparing")
-        work = self._world.runner.prepare(self.task.order, self._world.channel.get_blob, self._say)
-        self._preparing = asyncio.ensure_future(work)
+        self._preparing = asyncio.ensure_future(self._prepare_surely())
         try:
             await self._preparing
         except asyncio.CancelledError:
@@ -138,6 +138,17 @@ class Keeper:
         self._stay_wanted()
         ports = self.task.ports or await self._world.runner.choose_ports(self.task.order)
         self._set(state=TaskState.READY, detail="", ports=ports)
+
+    async def _prepare_surely(self) -> None:
+        """Again and again while the server cannot be reached for the task's files: its lease bounds that."""
+        failures = 0
+        while True:
+            try:
+                return await self._world.runner.prepare(self.task.order, self._world.channel.get_blob, self._say)
+            except UnavailableError as error:
+                self._set(detail=f"preparing: {error.message}")
+            await self._world.clock.sleep(delay_s(failures, self._world.chance()))
+            failures += 1
 
     async def _until_leased(self) -> float:
         """When the lease ends; a restarted agent first has to hear that it still holds."""
