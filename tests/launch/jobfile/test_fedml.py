@@ -90,6 +90,12 @@ train_args: {client_num_in_total: 3, federated_optimizer: FedAvg}
     assert "client_num_in_total" in warned(one(text.replace("client_num_in_total", "clients")))
 
 
+def test_a_federated_job_without_a_server_is_a_simulation() -> None:
+    spec = one("job_type: federate\njob_subtype: simulation\njob: python simulate.py\n")
+    (role,) = compile_job(spec).roles
+    assert (spec.kind, role.count, role.script, spec.warnings) == ("command", 1, "set -e\npython simulate.py", ())
+
+
 def test_scripts_for_several_systems() -> None:
     spec = one(
         "job: {run_on_posix: ls, run_on_windows: dir}\nbootstrap: {run_on_windows: x}\ncomputing: {device_type: CPU}\n"

@@ -104,6 +104,7 @@ def _commands(draft: Draft) -> None:
     if job:
         draft.put("run", parts.STRICT + job.text, job)
     if server is None:
+        _alone(draft)
         return
     if job is None:
         raise draft.error(server, "`server_job` needs a `job` for its clients", "Add `job:`.", "server_job")
@@ -115,6 +116,13 @@ def _commands(draft: Draft) -> None:
         {"name": "client", "run": parts.STRICT + job.text, "gang": True, "on_exit": "ignore", "count": _clients(draft)},
     )
     draft.native.keys["roles"] = job.place
+
+
+def _alone(draft: Draft) -> None:
+    """A federated job without a server is one process, such as a simulation."""
+    kind = draft.native.entries.get("kind")
+    if isinstance(kind, Scalar) and kind.text == "federate":
+        draft.put("kind", "command", kind)
 
 
 def _clients(draft: Draft) -> int:
