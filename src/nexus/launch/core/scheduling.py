@@ -21,7 +21,7 @@ from nexus.launch.core.events import node_moved, run_moved, task_moved
 from nexus.launch.core.exits import Place
 from nexus.launch.core.lifecycle import Progress, advance
 from nexus.launch.core.placement.fit import Room
-from nexus.launch.core.placement.place import in_words, place_in, rooms_of, take_all
+from nexus.launch.core.placement.place import Fitting, in_words, place_in, rooms_of, take_all
 from nexus.launch.core.policy import Policy
 from nexus.launch.model import (
     NODES,
@@ -90,6 +90,7 @@ class _Look:
         self.stuck: dict[str, str] = {}
         self.lost = {task.id: lost for task in world.tasks if (lost := self._lost(task)) is not None}
         self.hopeless: set[str] = set()
+        self.fitting: dict[str, Fitting] = {}
         self._rooms_from = rooms_from
 
     def decide(self) -> Decision:
@@ -204,7 +205,7 @@ class _Look:
         if key in self.hopeless:
             return Placement(reason="no node fits")
         spent = sum(task.price for task in (*tasks, *new) if not TASK_LIFE.is_final(task.state))
-        placement = place_in(run.plan, wanted, self.rooms, spent=spent)
+        placement = place_in(run.plan, wanted, self.rooms, spent=spent, memo=self.fitting)
         take_all(run.plan, placement, self.rooms)
         if key and not placement.fits:
             self.hopeless.add(key)

@@ -109,6 +109,8 @@ def _state(node: Node) -> str:
 
 
 def _labels(needs: Needs, node: Node) -> str:
+    if not needs.labels:
+        return ""
     wrong = [
         f"{name} is {node.labels[name]!r}" if name in node.labels else f"has no label {name}"
         for name, value in sorted(needs.labels.items())

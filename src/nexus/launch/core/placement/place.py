@@ -18,6 +18,7 @@ from nexus.launch.model import Assignment, Node, Placement, Rejection, RolePlan,
 STEPS = 20_000
 DEEP = 64  # tasks of several roles that are placed at once; beyond, greedy stands
 Want = tuple[str, int]  # role, index
+Fitting = list[tuple[float, Room]]  # the nodes that could take a role, were they free: cheapest first
 
 
 def place(
@@ -38,11 +39,20 @@ def place(
 
 
 def place_in(
-    plan: RunPlan, wanted: Sequence[Want], rooms: Sequence[Room], *, spent: float = 0.0, explain: bool = False
+    plan: RunPlan,
+    wanted: Sequence[Want],
+    rooms: Sequence[Room],
+    *,
+    spent: float = 0.0,
+    explain: bool = False,
+    memo: dict[str, Fitting] | None = None,
 ) -> Placement:
-    """`place`, for a caller that keeps the rooms between several runs (see `take_all`)."""
+    """`place`, for a caller that keeps the rooms between several runs (see `take_all`).
+
+    `memo` goes with the rooms: tasks that need the same are not compared with every node anew.
+    """
     roles = {role.name: role for role in plan.roles}
-    best = _cheapest(plan, [(roles[name], index) for name, index in wanted], rooms)
+    best = _cheapest(plan, [(roles[name], index) for name, index in wanted], rooms, {} if memo is None else memo)
     needed = [roles[name] for name in dict.fromkeys(name for name, _ in wanted)]
     if best is None:
         return _nowhere(needed, len(wanted), rooms, fast=_is_fast(plan, wanted))
@@ -69,11 +79,14 @@ def rooms_of(nodes: Sequence[Node], held: Iterable[Task]) -> list[Room]:
     return [Room.of(node, by_node[node.id]) for node in sorted(nodes, key=lambda node: (node.name, node.id))]
 
 
-def _cheapest(plan: RunPlan, tasks: Sequence[tuple[RolePlan, int]], rooms: Sequence[Room]) -> list[Assignment] | None:
+def _cheapest(
+    plan: RunPlan, tasks: Sequence[tuple[RolePlan, int]], rooms: Sequence[Room], memo: dict[str, Fitting]
+) -> list[Assignment] | None:
+    if not _is_fast(plan, [(role.name, index) for role, index in tasks]):
+        return _Search(tasks, rooms, memo).run()
     best: list[Assignment] | None = None
-    wanted = [(role.name, index) for role, index in tasks]
-    for group in _groups(rooms) if _is_fast(plan, wanted) else [rooms]:
-        found = _Search(tasks, group).run()
+    for group in _groups(rooms):
+        found = _Search(tasks, group, {}).run()
         if found is not None and (best is None or _total(found) < _total(best) - 1e-12):
             best = found
     return best
@@ -101,20 +114,18 @@ class _Search:
 
     tasks: Sequence[tuple[RolePlan, int]]
     rooms: Sequence[Room]
+    memo: dict[str, Fitting]
     steps: int = 0
     best: list[Assignment] | None = None
     best_price: float = float("inf")
-    _fitting: dict[str, list[tuple[float, Room]]] = field(default_factory=dict)
+    _fitting: dict[str, Fitting] = field(default_factory=dict)
 
     def run(self) -> list[Assignment] | None:
         rank = {(role.name, index): at for at, (role, index) in enumerate(self.tasks)}
         tasks = sorted(self.tasks, key=lambda task: (*_ease(task[0]), rank[task[0].name, task[1]]))
         for role, _ in tasks:
             if role.name not in self._fitting:
-                fitting = [
-                    (price_of(role.needs, room.node), room) for room in self.rooms if not misfit(role, room.node)
-                ]
-                self._fitting[role.name] = sorted(fitting, key=lambda pair: pair[0])
+                self._fitting[role.name] = self._could_take(role)
             if not self._fitting[role.name]:
                 return None
         bounds = [0.0]
@@ -124,6 +135,13 @@ class _Search:
         if len(self._fitting) > 1 and len(tasks) <= DEEP:  # one role: greedy is already the cheapest
             self._descend(tasks, bounds[::-1], [], 0.0)
         return None if self.best is None else sorted(self.best, key=lambda one: rank[one.role, one.index])
+
+    def _could_take(self, role: RolePlan) -> Fitting:
+        key = f"{role.image} {role.needs}"
+        if key not in self.memo:
+            fitting = [(price_of(role.needs, room.node), room) for room in self.rooms if not misfit(role, room.node)]
+            self.memo[key] = sorted(fitting, key=lambda pair: pair[0])
+        return self.memo[key]
 
     def _greedy(self, tasks: list[tuple[RolePlan, int]]) -> None:
         chosen: list[Assignment] = []
