@@ -236,9 +236,7 @@ def row(name: str, costs: list[Cost]) -> str:
         statistics.median(getattr(cost, field) for cost in costs) for field in ("own", "accepted", "wall", "cpu")
     )
     rates = (POINTS / accepted, POINTS / wall, POINTS / cpu)
-    return (
-        f"| {name} | {1e6 * accepted / CALLS:.2f} µs | " + " | ".join(f"{rate / 1000:,.0f} k" for rate in rates) + " |"
-    )
+    return f"| {name} | {1e6 * own / CALLS:.2f} µs | " + " | ".join(f"{rate / 1000:,.0f} k" for rate in rates) + " |"
 
 
 def main() -> None:

@@ -146,6 +146,13 @@ def test_what_is_no_number_is_refused_at_once(value: object) -> None:
         Recorder(None).log({"loss": value}, None)
 
 
+@pytest.mark.parametrize("value", [{1: {2: {object()}}}, [float("nan")], "x" * 300_000])
+def test_what_is_no_plain_data_is_refused_as_a_parameter(value: object, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the parameter lr"):
+        Recorder(str(tmp_path)).param({"lr": value})
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("key", ["", "a\0b", "k" * 600, 3, "\ud800"])
 def test_what_is_no_name_is_refused_at_once(key: object) -> None:
     with pytest.raises(UsageError):

@@ -88,7 +88,7 @@ class Recorder:
         for key, value in values.items():
             try:
                 bodies.append(json.dumps({_name(key): _plain(value)}, allow_nan=False).encode())
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: as in `_number`
                 raise UsageError(
                     f"the parameter {key} is not plain data: {error}",
                     hint="Use numbers, strings, booleans, None, and lists and dictionaries of them.",
