@@ -1,0 +1,52 @@
+"""Federated and distributed runs through the whole house: real processes, a network, a death in the middle."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from nexus.federate.faces.client import FederateClient
+from tests.e2e.house import REPOSITORY, House
+
+pytestmark = pytest.mark.torch
+
+ROUNDS = 4
+
+
+def test_a_federated_run_gives_the_model_of_its_simulation(standing: House) -> None:
+    """One server and three clients over the network, and the same file simulated: the same seed, the same model."""
+    done = standing.finish(
+        "launch", "examples/federated/job.yaml", "--yes", "--follow", "--set", f"federate.rounds={ROUNDS}"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = standing.json("show", "federated-digits")["run"]["id"]
+    posted = FederateClient(standing.http).rounds(run)
+    simulated = json.loads(
+        subprocess.run(
+            [sys.executable, "-m", "nexus", "federate", "simulate", "examples/federated/app.py", "--json",
+             "--algorithm", "scaffold", "--rounds", str(ROUNDS)],
+            capture_output=True, text=True, check=True, cwd=REPOSITORY, env=standing.environ,
+        ).stdout
+    )  # fmt: skip
+    assert len(posted) == len(simulated["rounds"]) == ROUNDS
+    for over_network, in_simulation in zip(posted, simulated["rounds"], strict=True):
+        for name, value in in_simulation["metrics"].items():
+            assert over_network.metrics[name] == pytest.approx(value, rel=1e-5)
+        assert [turn.client for turn in over_network.turns] == [turn["client"] for turn in in_simulation["turns"]]
+
+
+def test_a_gang_that_loses_a_process_goes_on_from_its_checkpoint(standing: House) -> None:
+    """Two DDP processes under a rendezvous; one kills itself at step 50; the second attempt begins at step 40."""
+    done = standing.finish("launch", "examples/ddp/job.yaml", "--yes", "--follow", timeout_s=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "kills itself at step 50" in done.stdout
+    assert "from step 0 of 88" in done.stdout
+    assert "from step 40 of 88" in done.stdout
+    shown = standing.json("show", "digits-ddp")
+    assert shown["run"]["state"] == "succeeded"
+    assert {task["attempt"] for task in shown["tasks"]} == {0, 1}
+    curves = standing.http.get("/v1/runs/digits-ddp/metrics/loss", list[dict[str, object]])
+    assert len(curves) == 2, "one curve an attempt"
