@@ -34,6 +34,7 @@ log = structlog.get_logger()
 TOPIC = "endpoints"  # hinted when an endpoint changed
 WAKE_ON = (TOPIC, "launch.schedule")  # launch hints at the latter whenever a run or a task changed
 TICK_S = 0.5
+_MOST = 100_000  # endpoints of one server
 
 
 class Deploy:
@@ -165,7 +166,7 @@ class Deploy:
     async def reconcile_once(self) -> None:
         """Bring every endpoint one step nearer to what is wanted, then tell the gateway where requests go."""
         await self._adopt()
-        for endpoint in await self.records.find(ENDPOINTS):
+        for endpoint in await self.records.find(ENDPOINTS, limit=_MOST):
             with contextlib.suppress(ConflictError, NotFoundError):  # changed meanwhile: the next round sees it anew
                 await self._step(endpoint)
         await self._publish()
@@ -225,7 +226,7 @@ class Deploy:
         return endpoint
 
     async def _publish(self) -> None:
-        found = await self.records.find(ENDPOINTS)
+        found = await self.records.find(ENDPOINTS, limit=_MOST)
         routes = [views.route(endpoint, await self._tasks(endpoint)) for endpoint in found]
         self._version += 1
         self.traffic.follow(Routes(self._version, tuple(route for route in routes if route is not None)))
