@@ -13,9 +13,11 @@ import pytest
 from nexus.deploy.model import Deployment
 from nexus.federate.model import Outcome, Round, Turn
 from nexus.infra.web.auth import SESSION_COOKIE
+from nexus.kernel.events import Event
 from nexus.kernel.identity import Role
 from nexus.launch.model import RUNS, RolePlan, RunPlan, RunState, TaskState
 from nexus.studio.pages import PAGES
+from nexus.studio.pages.run import in_words
 from nexus.studio.render import STATIC
 from nexus.track.model import ArtifactKind
 from tests.studio.house import OWNER, PROJECT, House, learning, open_house
@@ -190,6 +192,22 @@ async def test_a_run_of_another_project_does_not_exist(visit: Visit) -> None:
 
 
 # ------------------------------------------------------------------ a run's page
+
+
+def test_events_are_told_in_words() -> None:
+    data = {
+        "role": "main",
+        "index": 0,
+        "node": "node_1",
+        "task": "task_1",
+        "attempt": 1,
+        "exit_code": 3,
+        "cause": "exit",
+    }
+    told = in_words(Event("task.failed", "run_1", PROJECT, 0.0, data=data), {"node_1": "laptop"})
+    assert (told.words, told.detail, told.tone) == ("Task failed", "main-0 on laptop · attempt 2 · exit code 3", "bad")
+    quiet = in_words(Event("run.succeeded", "run_1", PROJECT, 0.0, data={"attempt": 0, "exit_code": 0}), {})
+    assert (quiet.words, quiet.detail, quiet.tone) == ("Run succeeded", "", "good")
 
 
 async def test_stop_and_run_again(visit: Visit) -> None:

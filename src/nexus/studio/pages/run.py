@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -18,8 +19,6 @@ from nexus.studio.page import Page, Site
 from nexus.studio.pages.runs import rows_of
 from nexus.studio.stream import Cursors, line_body, run_events
 
-_SHOWN_DETAILS = ("reason", "node", "task", "role", "exit_code", "cause", "attempt")
-
 
 @dataclass(frozen=True, slots=True)
 class Happening:
@@ -31,13 +30,23 @@ class Happening:
     tone: str
 
 
-def in_words(event: Event) -> Happening:
-    """`run.succeeded` as `Run succeeded`, with what a reader wants to know."""
+def in_words(event: Event, nodes: Mapping[str, str]) -> Happening:
+    """`task.running` as `Task running`, with what a reader wants to know: which, where, why; ids have their pages."""
     noun, _, verb = event.kind.partition(".")
-    details = [f"{event.data[name]}" for name in _SHOWN_DETAILS if event.data.get(name) not in {None, ""}]
+    data = event.data
+    which = f"{data['role']}-{data['index']}" if "role" in data and "index" in data else str(data.get("role", ""))
+    where = nodes.get(str(data.get("node", "")), "")
+    code, attempt = data.get("exit_code"), data.get("attempt")
+    details = [
+        f"{which} on {where}" if which and where else which or where,
+        f"attempt {attempt + 1}" if isinstance(attempt, int) and attempt else "",
+        str(data.get("reason", "")),
+        f"exit code {code}" if code else "",
+    ]
     failed = any(word in event.kind for word in ("failed", "lost", "refused"))
     tone = "bad" if failed else "good" if "succeeded" in event.kind else ""
-    return Happening(event.at, f"{noun.capitalize()} {verb.replace('_', ' ')}", " · ".join(details), tone)
+    words = f"{noun.capitalize()} {verb.replace('_', ' ')}"
+    return Happening(event.at, words, " · ".join(part for part in details if part), tone)
 
 
 def may_change(who: Principal) -> bool:
@@ -55,6 +64,7 @@ async def _values(site: Site, who: Principal, run_id: str) -> dict[str, Any]:
     tasks = await launch.tasks_of(who, [run.id])
     nodes = await launch.nodes(who)
     row = rows_of([run], tasks, nodes, clock.now())[0]
+    names = {node.id: node.name for node in nodes}
     params = await track.params(who, run.id)
     return {
         "run": run,
@@ -65,9 +75,9 @@ async def _values(site: Site, who: Principal, run_id: str) -> dict[str, Any]:
         "rounds": run.kind == "federate",
         "params": [(name, value) for name, value in params.items()][:12],
         "tasks": tasks[::-1],
-        "names": {node.id: node.name for node in nodes},
+        "names": names,
         "artifacts": list({kept.name: kept for kept in await track.artifacts(who, run.id)}.values()),  # newest of each
-        "events": [in_words(event) for event in await launch.events(who, run.id)],
+        "events": [in_words(event, names) for event in await launch.events(who, run.id)],
     }
 
 
