@@ -93,9 +93,14 @@ def test_chat_from_one_command(tmp_path: Path):
             assert [model.id for model in client.models.list()] == ["smollm2"]
             answer = client.completions.create(model="smollm2", prompt="The capital of France is", max_tokens=2)
             assert "Paris" in answer.choices[0].text
-        page = httpx.get(told["url"], follow_redirects=True)
-        assert page.status_code == 200
-        assert "smollm2" in page.text
+        with httpx.Client(base_url=house.url, follow_redirects=True, timeout=60) as browser:
+            page = browser.get(told["url"])
+            assert (page.status_code, "smollm2" in page.text) == (200, True)
+            ask = {"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
+            said = browser.post("/v1/chat/completions", json=ask, headers={"origin": house.url})  # as the page does
+            assert said.json()["choices"][0]["message"]["content"], said.text
+            stranger = browser.post("/v1/chat/completions", json=ask, headers={"origin": "http://elsewhere"})
+            assert stranger.status_code == 403
         assert up_s < 60
     finally:
         house.run("down", check=False)
