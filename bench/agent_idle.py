@@ -27,8 +27,7 @@ def main() -> None:
             "| process | resident MB | CPU % of a core, idle |",
             "|---|---|---|",
             f"| agent | {memory_mb(agent):.1f} | {(after[0] - before[0]) / seconds * 100:.2f} |",
-            f"| server with scheduler and gateway | {memory_mb(server):.1f} | "
-            f"{(after[1] - before[1]) / seconds * 100:.2f} |",
+            f"| server, all loops | {memory_mb(server):.1f} | {(after[1] - before[1]) / seconds * 100:.2f} |",
         ]
     report("agent_idle", "\n".join(lines))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.e2e.house import House  # noqa: E402
+from tests.e2e.house import House
 
 
 @contextmanager

@@ -79,6 +79,8 @@ class House:
     def up(self, *, agent: bool = True) -> None:
         """Start the server (and its agent) and wait until it answers."""
         self.home.mkdir(parents=True, exist_ok=True)
+        if self.server:
+            self.server.wait(30)  # the last one has ended, or this fails by name
         command = [sys.executable, "-m", "nexus", "up", "--agent" if agent else "--no-agent"]
         with (self.home / "up.log").open("ab") as log:
             self.server = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, start_new_session=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +43,7 @@ async def join_this_machine(home: Path, url: str, access: Access, launch: Launch
 async def keep_agent(home: Path, output: Path) -> None:
     """Run the agent until cancelled; when it ends by itself (killed, crashed), start it again after a growing pause."""
     pause_s = _PAUSE_S
+    await _end_orphan(home)
     while True:
         started = asyncio.get_running_loop().time()
         child = await _start(home, output)
@@ -53,6 +56,27 @@ async def keep_agent(home: Path, output: Path) -> None:
         await asyncio.sleep(pause_s)
         lived_s = asyncio.get_running_loop().time() - started
         pause_s = _PAUSE_S if lived_s > 60 else min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+async def _end_orphan(home: Path) -> None:
+    """An agent that a killed server left behind: its tasks outlive it, and the next agent finds them."""
+    try:
+        lock = os.open(home / "agent.lock", os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        pid = int(os.read(lock, 32) or b"0")
+        for attempt in range(200):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if pid and attempt in {0, 100}:
+                    os.kill(pid, signal.SIGTERM if attempt == 0 else signal.SIGKILL)
+                await asyncio.sleep(0.1)
+            else:
+                return
+    finally:
+        os.close(lock)
 
 
 async def _start(home: Path, output: Path) -> asyncio.subprocess.Process:

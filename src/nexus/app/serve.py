@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
+import signal
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 
 import structlog
+import uvicorn
 
 from nexus.access.model import Purpose
 from nexus.access.service import Access
@@ -26,13 +28,21 @@ log = structlog.get_logger()
 PROJECT = "default"
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's own handlers raise the signal again once it has stopped: agent and loops would never be told."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConflictError when a port is taken, UnavailableError without a database."""
     home = Home(settings.home)
     home.prepare()
     set_up_logging()
     listening = listen(settings.host, settings.port)
-    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, home, listening))
 
 
@@ -64,14 +74,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(settings: Settings, home: Home, listening: socket.socket) -> None:
-    import uvicorn
-
     from nexus.app.server import create_app
     from nexus.app.wire import open_services
 
     services = await open_services(settings)
     app = create_app(services)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3))
+    server = _Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
     await _first_login(settings, home, services.access)
     write_private(home.server_file, json.dumps({"pid": os.getpid(), "url": settings.url}))
     if settings.agent:
@@ -82,7 +92,7 @@ async def _serve(settings: Settings, home: Home, listening: socket.socket) -> No
     try:
         await server.serve([listening])
     finally:
-        with suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):
             home.server_file.unlink()
         await services.close()
 

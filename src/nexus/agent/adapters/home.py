@@ -145,6 +145,8 @@ class Home:
                 f"another agent works in {self.path}",
                 hint="One agent a home: stop the other, or name another folder with --home.",
             ) from error
+        os.ftruncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())
         return fd
 
     def _link_sdk(self) -> None:
