@@ -154,7 +154,7 @@ async def test_a_setup_that_fails_says_why(server: Server, home: Path, order) ->
         await until(lambda: is_final(server, "task_1"), 30)
     report = server.reports["task_1"]
     assert (report.state, report.cause) == (TaskState.FAILED, Cause.SETUP)
-    assert "exit code 2" in report.detail
+    assert "exited with code 2" in report.detail
     assert "/no/such/folder" in report.detail
     assert "not reached" not in server.text("task_1", "nexus")
     assert not _find(home / "environments", "ok")

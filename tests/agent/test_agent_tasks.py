@@ -34,7 +34,7 @@ async def test_exit_codes_and_signals_are_told_faithfully(server: Server, home: 
     async with agent_in_process(server, home):
         await until(lambda: all(is_final(server, task) for task in server.orders))
     a, b, c, d = (server.reports[task] for task in ("task_a", "task_b", "task_c", "task_d"))
-    assert (a.state, a.cause, a.exit_code, a.detail) == (TaskState.FAILED, Cause.EXIT, 75, "exit code 75")
+    assert (a.state, a.cause, a.exit_code, a.detail) == (TaskState.FAILED, Cause.EXIT, 75, "exited with code 75")
     assert (b.cause, b.exit_code, b.signal, b.detail) == (Cause.SIGNAL, -9, 9, "killed by signal 9 (SIGKILL)")
     assert (c.cause, c.signal) == (Cause.SIGNAL, 11)
     assert (d.cause, d.exit_code) == (Cause.EXIT, 127)

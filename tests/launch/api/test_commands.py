@@ -38,7 +38,7 @@ def test_runs(site: Site) -> None:
 def test_show_and_why_tell_the_whole_story(site: Site) -> None:
     agent = site.join("lab")
     site.client().submit(submission("digits", job="run: false\n"))
-    agent.say(agent.order(), TaskState.FAILED, exit_code=3, cause="exit", detail="exit code 3")
+    agent.say(agent.order(), TaskState.FAILED, exit_code=3, cause="exit", detail="exited with code 3")
     shown = nexus(site, "show", "digits").stdout
     for word in ("digits", "failed", "exited with code 3", "main[0]", "lab", "task.failed", "run.queued"):
         assert word in shown

@@ -39,7 +39,7 @@ def _verdict(task: LocalTask, end: Exit) -> tuple[TaskState, Cause, str]:
 
 
 def in_words(end: Exit) -> str:
-    """`killed by signal 9 (SIGKILL)`, `exit code 3`."""
+    """`killed by signal 9 (SIGKILL)`, `exited with code 3`."""
     if end.signal:
         try:
             name = f" ({signal.Signals(end.signal).name})"
@@ -47,7 +47,7 @@ def in_words(end: Exit) -> str:
             name = ""
         words = f"killed by signal {end.signal}{name}"
     elif end.exit_code is not None:
-        words = f"exit code {end.exit_code}"
+        words = f"exited with code {end.exit_code}"
     else:
         return end.detail
     return f"{words}: {end.detail}" if end.detail else words

@@ -85,11 +85,11 @@ def _failure(run: Run, failures: Sequence[Task]) -> Verdict:
 
 def why_it_ended(task: Task) -> str:
     """In words, to follow the task's name."""
-    detail = f": {task.detail}" if task.detail else ""
-    if task.cause is Cause.EXIT:
-        return f"exited with code {task.exit_code}{detail}"
+    if task.cause is Cause.EXIT:  # the agent's own words, which name the number
+        return task.detail or f"exited with code {task.exit_code}"
     if task.cause is Cause.SIGNAL:
-        return f"was killed by signal {task.signal}{detail}"
+        return task.detail or f"killed by signal {task.signal}"
+    detail = f": {task.detail}" if task.detail else ""
     words = {
         Cause.SETUP: "could not be prepared",
         Cause.TIMEOUT: "ran longer than its timeout",
