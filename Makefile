@@ -26,8 +26,8 @@ types:
 house:
 	lint-imports
 
-unit: browser
-	$(PY) -m pytest
+unit: browser  ## the tests; most of them wait for processes, so there are more workers than cores
+	$(PY) -m pytest -n 4 --dist loadfile
 
 test-slow: setup browser  ## the minutes-long suites
 	$(PY) -m pytest -m slow

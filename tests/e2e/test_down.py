@@ -7,10 +7,12 @@ from pathlib import Path
 from tests.e2e.house import House, until
 
 
-def test_down_ends_server_and_agent_and_leaves_a_live_run(house: House) -> None:
+def test_down_ends_server_and_agent_and_leaves_a_live_run(house: House, tmp_path: Path) -> None:
     house.up()
     agent = house.agent_pid()
-    run = house.json("launch", "--detach", "--yes", "--", "sh", "-c", "sleep 3; echo done")["id"]
+    gate = tmp_path / "go"
+    script = f"until [ -e {gate} ]; do sleep 0.05; done; echo done"
+    run = house.json("launch", "--detach", "--yes", "--", "sh", "-c", script)["id"]
     until(lambda: house.json("show", run)["run"]["state"] == "running", "the run's start")
     done = house.finish("down")
     assert done.returncode == 0
@@ -18,6 +20,7 @@ def test_down_ends_server_and_agent_and_leaves_a_live_run(house: House) -> None:
     assert house.server
     assert house.server.wait(10) == 0
     until(lambda: not Path(f"/proc/{agent}").exists(), "the agent's end")
+    gate.touch()
     house.up()
     until(lambda: house.json("show", run)["run"]["state"] == "succeeded", "the run's end")
     assert "done" in house.run("logs", run)

@@ -78,12 +78,14 @@ def test_the_app_lies_inside_the_workspace(app):
 
 
 def test_the_examples_job_file_says_what_it_should():
-    import yaml
-
+    from nexus.launch.core.compile import compile_job
+    from nexus.launch.core.jobfile.reading import read_jobs
     from tests.federate.tasks import APP
 
-    job = yaml.safe_load((APP.parent / "job.yaml").read_text())
-    section = FederateSection(**job.pop("federate"))
-    plan = JOB_KIND.compile(JobSpec.model_validate(job), section)
+    [spec] = read_jobs((APP.parent / "job.yaml").read_text())
+    plan = compile_job(spec)
     assert plan.role("client").count == 3
+    assert "signal" in plan.retry.on
+    section = spec.sections["federate"]
+    assert isinstance(section, FederateSection)
     assert (APP.parent / section.app).is_file()

@@ -66,15 +66,18 @@ class Launcher:
         """
         self._listen()
         self._reap()
+        marker = (
+            f"NEXUS_PLACE={place}"  # by which the shim finds children that left the job's session; of this home only
+        )
         spec = {
             "argv": list(program.argv),
-            "env": [f"{name}={value}" for name, value in program.env.items()],
+            "env": [*(f"{name}={value}" for name, value in program.env.items()), marker],
             "cwd": [str(program.cwd)],
             "place": [str(place)],
             "log": [str(home.log)],
             "lease": [str(home.lease)],
             "wake": [str(self._home.wake)],
-            "marker": [f"NEXUS_TASK_ID={program.task}"],
+            "marker": [marker],
             "timeout_s": [str(program.timeout_s or 0)],
             "grace_s": [str(program.grace_s)],
             "cap_b": [str(self._log_cap_b)],

@@ -205,8 +205,11 @@ class _Step:
             self.put(replace(target, ready=ready, moved=self.now))
 
     def close_surplus(self) -> None:
-        """Close old replicas to new requests, and the target's that are more than wanted, while enough are ready."""
-        for revision in self.others():
+        """Close old replicas to new requests, and the target's that are more than wanted, while enough are ready.
+
+        The stable revision's come last: it keeps one closed replica, which would hold the surge's place for ever.
+        """
+        for revision in sorted(self.others(), key=lambda r: r.number == self.endpoint.stable):
             needed = revision.number == self.endpoint.stable and not _ready(self.target, self.run(self.target))
             self._close(revision, self.endpoint.replicas if needed else 0)
         self._close(self.target, self.endpoint.replicas)
