@@ -75,6 +75,8 @@ def ray() -> Figure | None:
         return None
     finally:
         subprocess.run(["pkill", "-TERM", "-s", str(head.pid)], check=False)
+        time.sleep(3)
+        subprocess.run(["pkill", "-KILL", "-s", str(head.pid)], check=False)
         head.wait(30)
 
 

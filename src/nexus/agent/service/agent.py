@@ -100,12 +100,12 @@ class Agent:
         failures = 0
         while True:
             began = self._clock.monotonic()
-            before = self.version
+            before = self._desired
             wait_s = self._heartbeat_s if self._desired else 0.0
             if await self._sync(wait_s):
                 failures = 0
                 early = wait_s / 2 - (self._clock.monotonic() - began)
-                if early > 0 and self.version == before:
+                if early > 0 and self._desired == before:  # an acknowledgement is news too, and changes no version
                     await self._clock.sleep(early)  # a server that does not wait must not make us spin
             else:
                 await self._clock.sleep(delay_s(failures, self._chance(), longest_s=self._heartbeat_s))
