@@ -22,7 +22,7 @@ def test_job_after_job_starts_at_once() -> None:
         for number in range(JOBS):
             plan = RunPlan(kind="command", roles=(RolePlan(name="main", argv=("run", "0.2", "0")),))
             run = await world.launch.submit(USER, Submission(name=f"job{number}", plan=plan))
-            while not RUN_LIFE.is_final((run := await world.launch.run(USER, run.id)).state):
+            while not RUN_LIFE.is_final((run := await world.launch.run(USER, run.id)).state):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
             assert run.started is not None
             waits.append(run.started - run.created)
