@@ -168,3 +168,15 @@ def test_nexus_job(tmp_path: Path) -> None:
     assert f"also:  {bad}:2:8: `nodes` needs a whole number, not 'two'" in err
     code, out, _ = job("schema")
     assert json.loads(out)["title"] == "Nexus job file"
+
+
+def test_a_home_folder_is_never_sent_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    [spec] = read_argv(["echo", "hi"]).specs
+    assert spec.workspace is None
+    assert "is not sent" in spec.warnings[-1]
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    [spec] = read_argv(["echo", "hi"]).specs
+    assert (spec.workspace, spec.warnings) == (".", ())

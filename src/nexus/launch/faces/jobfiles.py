@@ -69,9 +69,13 @@ def _default_name(file: Path) -> str:
 
 
 def read_argv(argv: Sequence[str], overrides: Sequence[str] = ()) -> Jobs:
-    """The job of a command line, in the current folder. Raises UsageError."""
+    """The job of a command line, in the current folder; a home folder is never sent whole. Raises UsageError."""
     spec = job_from_argv(argv, overrides=overrides)
-    return Jobs((spec,), Path.cwd(), to_native(spec))
+    here = Path.cwd()
+    if spec.workspace == "." and here in {Path.home(), Path(here.anchor)}:
+        words = f"{here} is not sent with the job; start from a project's folder, and it is"
+        spec = spec.model_copy(update={"workspace": None, "warnings": (*spec.warnings, words)})
+    return Jobs((spec,), here, to_native(spec))
 
 
 def as_overrides(name: str | None, env: Iterable[str]) -> list[str]:
