@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -29,9 +30,15 @@ PEOPLE = {
 }
 
 
+@dataclass(frozen=True)
+class Found:
+    id: str
+    project: str
+
+
 class OneRun:
-    async def project_of(self, run: str) -> str | None:
-        return "ours" if run == RUN else None
+    async def find(self, project: str, run: str) -> Found | None:
+        return Found(RUN, "ours") if project == "ours" and run in {RUN, "digits"} else None
 
 
 def rounds(*numbers: int) -> list[Round]:
@@ -80,6 +87,14 @@ def test_a_run_posts_its_rounds_and_its_project_sees_them(http, records):
     assert [turn["outcome"] for turn in answer["turns"]] == ["accepted", "dropped"]
     events = asyncio.run(records.events(subject=RUN))
     assert [event.data["number"] for event in events] == [2, 1, 3]
+
+
+def test_a_run_goes_by_its_name_too(http):
+    assert post(http, "run", 1, run="digits").json() == {"kept": 1}
+    assert post(http, "member", 1, 2, run="digits").json() == {"kept": 1}
+    assert post(http, "other-run", 3, run="digits").status_code == 403
+    answer = http.get("/v1/runs/digits/rounds", headers={"authorization": "Bearer viewer"})
+    assert [item["number"] for item in answer.json()] == numbers(http) == [1, 2]
 
 
 @pytest.mark.parametrize(

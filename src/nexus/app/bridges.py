@@ -32,10 +32,6 @@ class RunsByRecords:
         ended = RUN_LIFE.is_final(found.state) and not await self._live_tasks(found.id)
         return RunStatus(found.id, found.project, found.name, str(found.state), ended)
 
-    async def project_of(self, run: str) -> str | None:
-        found = await self.records.get(RUNS, run)
-        return found.project if found else None
-
     async def _live_tasks(self, run: str) -> bool:
         live = [str(state) for state in TASK_LIFE.live]
         return bool(await self.records.find(TASKS, {"run": run, "state": live}, limit=1))

@@ -5,9 +5,23 @@ from __future__ import annotations
 from typing import Protocol
 
 
+class FoundRun(Protocol):
+    """What Federate needs to know of a run."""
+
+    @property
+    def id(self) -> str:
+        """Its id, whatever it was asked for by."""
+        ...
+
+    @property
+    def project(self) -> str:
+        """Whose it is."""
+        ...
+
+
 class Runs(Protocol):
     """Look up runs; the application wires it to launch."""
 
-    async def project_of(self, run: str) -> str | None:
-        """The project that a run belongs to; None if there is no such run."""
+    async def find(self, project: str, run: str) -> FoundRun | None:
+        """The project's run by id, or the newest of that name; None if there is none."""
         ...

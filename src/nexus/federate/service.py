@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nexus.federate.model import ROUNDS, Round, RunRound
-from nexus.federate.ports import Runs
+from nexus.federate.ports import FoundRun, Runs
 from nexus.kernel.clock import Clock
 from nexus.kernel.errors import ConflictError, ForbiddenError, NotFoundError
 from nexus.kernel.events import Event
@@ -27,9 +27,10 @@ class FederateService:
     async def post(self, caller: Principal, run: str, rounds: Sequence[Round]) -> int:
         """Keep those rounds that are not here yet; how many are new. For the run itself, and members of its project.
 
-        Raises NotFoundError, ForbiddenError.
+        `run` is an id or a name. Raises NotFoundError, ForbiddenError.
         """
-        project = await self._see(caller, run)
+        found = await self._find(caller, run)
+        run, project = found.id, found.project
         if caller.kind is not PrincipalKind.RUN:
             caller.need(Role.MEMBER)
         elif caller.subject != run:
@@ -48,17 +49,16 @@ class FederateService:
         raise AssertionError("unreachable")
 
     async def rounds(self, caller: Principal, run: str, *, after: int = 0, limit: int = 1000) -> list[Round]:
-        """The rounds of a run above number `after`, in order. Raises NotFoundError."""
-        await self._see(caller, run)
-        rounds = sorted((record.round for record in await self._records_of(run)), key=lambda item: item.number)
+        """The rounds of a run, by id or name, above number `after`, in order. Raises NotFoundError."""
+        found = await self._find(caller, run)
+        rounds = sorted((record.round for record in await self._records_of(found.id)), key=lambda item: item.number)
         return [item for item in rounds if item.number > after][:limit]
 
-    async def _see(self, caller: Principal, run: str) -> str:
-        project = await self._runs.project_of(run)
-        if project is None:
-            raise NotFoundError("no such run", hint="nexus runs lists them.")
-        caller.see(project, "run")
-        return project
+    async def _find(self, caller: Principal, run: str) -> FoundRun:
+        found = await self._runs.find(caller.project, run)
+        if found is None:
+            raise NotFoundError(f"no run {run}", hint="nexus runs lists them.")
+        return found
 
     async def _records_of(self, run: str) -> list[RunRound]:
         found: list[RunRound] = []
