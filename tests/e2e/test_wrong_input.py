@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.e2e.house import House, until
 
@@ -71,6 +74,64 @@ def test_a_port_that_is_taken(house: House) -> None:
     assert done.returncode == 5
     assert f"port {port} is taken" in done.stderr
     assert "--port" in done.stderr
+
+
+def test_the_gateways_port_is_taken(house: House) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        house.gateway_port = taken.getsockname()[1]
+        done = house.finish("up")
+    assert done.returncode == 5
+    assert f"port {house.gateway_port} is taken" in done.stderr
+    assert "NEXUS_GATEWAY_PORT" in done.stderr
+    assert "is up" not in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_number_that_is_no_port(house: House) -> None:
+    done = house.finish("up", "--port", "99999")
+    assert done.returncode == 2
+    assert "99999 is no port" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["nexus.db", "metrics.db"])
+def test_a_damaged_database(house: House, name: str) -> None:
+    house.home.mkdir(parents=True)
+    (house.home / name).write_bytes(b"no database, " * 500)
+    done = house.finish("up")
+    assert done.returncode == 8
+    assert name in done.stderr
+    assert "backup" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_two_who_find_no_server_start_one(house: House) -> None:
+    """On a fresh home: both commands are answered, and one of their servers serves."""
+    command = [sys.executable, "-m", "nexus", "--json", "runs"]
+    both = [
+        subprocess.Popen(command, env=house.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    ends = [one.communicate(timeout=90) for one in both]
+    try:
+        assert [one.returncode for one in both] == [0, 0], ends
+    finally:
+        house.run("down")
+
+
+def test_a_killed_servers_number_is_nobodys(house: House) -> None:
+    """A process that got the number of a server that was killed is not taken for it, and not ended by `down`."""
+    house.home.mkdir(parents=True)
+    bystander = subprocess.Popen(["sleep", "600"])
+    try:
+        (house.home / "server.lock").touch()
+        (house.home / "server.json").write_text(json.dumps({"pid": bystander.pid, "url": house.url}))
+        assert "does not run here" in house.run("down")
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
 
 
 def test_a_server_that_is_away(house: House) -> None:

@@ -57,7 +57,7 @@ def wait_until_up(settings: Settings, server: subprocess.Popen[bytes], log_start
     while time.monotonic() < deadline:
         if home.server() is not None and _answers(settings.url):
             return
-        if server.poll() is not None and home.server() is None:
+        if server.poll() is not None and not home.is_taken():
             break
         time.sleep(0.05)
     words = home.log.read_bytes()[log_start:].decode("utf-8", "replace").strip().splitlines()

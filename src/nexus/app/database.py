@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,24 +22,38 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 def open_records(url: str) -> SqlRecords:
     """Records at `url`, migrated. Raises UnavailableError."""
     engine = open_engine(url)
-    try:
+    with _answers(engine):
         with engine.connect() as connection:
             current = _current(connection)
         if current != HEAD:  # importing Alembic takes longer than a start should
             migrate(engine)
-    except sa.exc.OperationalError as error:
-        raise UnavailableError(
-            f"cannot open the database: {error.orig}", hint="Check the setting `database` (NEXUS_DATABASE)."
-        ) from error
     return SqlRecords(engine, build_tables(KINDS))
 
 
 def open_metrics(settings: Settings) -> SqlMetrics:
-    """Metrics in the same PostgreSQL, or in a SQLite file of their own: their writer never waits for the records'."""
+    """Metrics in the same PostgreSQL, or in a SQLite file of their own: their writer never waits for the records'.
+
+    Raises UnavailableError.
+    """
     is_sqlite = settings.database_url.startswith("sqlite")
     engine = open_engine(f"sqlite:///{settings.home / 'metrics.db'}" if is_sqlite else settings.database_url)
-    metrics_tables.metadata.create_all(engine)
+    with _answers(engine):
+        metrics_tables.metadata.create_all(engine)
     return SqlMetrics(engine)
+
+
+@contextmanager
+def _answers(engine: sa.Engine) -> Iterator[None]:
+    """What the database has against being opened, as an error with a next step; then nothing of it stays open."""
+    try:
+        yield
+    except sa.exc.DatabaseError as error:
+        engine.dispose()
+        where = engine.url.render_as_string(hide_password=True)
+        hint = "Check the setting `database` (NEXUS_DATABASE)."
+        if engine.dialect.name == "sqlite":
+            hint = "Does another program hold the file? If it is damaged, put a backup in its place or move it away."
+        raise UnavailableError(f"cannot open the database {where}: {error.orig}", hint=hint) from error
 
 
 def migrate(engine: sa.Engine) -> None:

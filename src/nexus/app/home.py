@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from nexus.kernel.errors import UsageError
+from nexus.kernel.errors import ConflictError, UsageError
+
+_CLOSING_S = 2.0  # what a server that has said its goodbye, or a look at the lock, may still take
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,44 @@ class Home:
         return self.path / "login.json"
 
     def server(self) -> dict[str, str] | None:
-        """The server that runs here, if its process is alive."""
-        found = _read(self.server_file)
-        return found if found and _alive(int(found.get("pid", "0"))) else None
+        """The server that answers here: its file counts only while somebody holds the lock, for numbers come again."""
+        return _read(self.server_file) if self.is_taken() else None
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the server of this home for as long as its process lives."""
+        return self.path / "server.lock"
+
+    def take(self) -> int:
+        """Keep other servers out of this home while this process lives. Raises ConflictError."""
+        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+        deadline = time.monotonic() + _CLOSING_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    os.close(descriptor)
+                    hint = "nexus open shows it, nexus down stops it; NEXUS_HOME names another home."
+                    raise ConflictError(f"Nexus already runs in {self.path}", hint=hint) from error
+            time.sleep(0.02)
+        self.server_file.unlink(missing_ok=True)  # of one that was killed
+        return descriptor
+
+    def is_taken(self) -> bool:
+        """Whether a server of this home runs, or is starting or ending."""
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def login(self) -> dict[str, str] | None:
         """The server and token that `nexus login` or `nexus up` left."""
@@ -77,15 +116,3 @@ def _read(path: Path) -> dict[str, str] | None:
     except (FileNotFoundError, ValueError):
         return None
     return {name: str(value) for name, value in found.items()} if isinstance(found, dict) else None
-
-
-def _alive(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -71,7 +71,8 @@ async def _end_orphan(home: Path) -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if pid and attempt in {0, 100}:
-                    os.kill(pid, signal.SIGTERM if attempt == 0 else signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                        os.kill(pid, signal.SIGTERM if attempt == 0 else signal.SIGKILL)
                 await asyncio.sleep(0.1)
             else:
                 return

@@ -37,10 +37,14 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConflictError when a port is taken, UnavailableError without a database."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises ConflictError when a port or the home is taken, UnavailableError without a database.
+    """
     home = Home(settings.home)
     home.prepare()
     set_up_logging()
+    home.take()
     listening = listen(settings.host, settings.port)
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, home, listening))
@@ -63,10 +67,14 @@ def listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+    except OverflowError as error:
+        listening.close()
+        raise UsageError(f"{port} is no port", hint="Ports go from 0 to 65535.") from error
     except OSError as error:
         listening.close()
         if isinstance(error, socket.gaierror) or error.errno != errno.EADDRINUSE:
-            raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            hint = "Ports below 1024 are root's; the host must be an address of this machine."
+            raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
         hint = f"Stop what listens there, or choose another: nexus up --port {port + 10}"
         raise ConflictError(f"port {port} is taken", hint=hint) from error
     listening.listen(2048)
@@ -78,23 +86,25 @@ async def _serve(settings: Settings, home: Home, listening: socket.socket) -> No
     from nexus.app.wire import open_services
 
     services = await open_services(settings)
-    app = create_app(services)
-    server = _Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
-    await _first_login(settings, home, services.access)
-    write_private(home.server_file, json.dumps({"pid": os.getpid(), "url": settings.url}))
-    if settings.agent:
-        folder = settings.home / "agent"
-        await join_this_machine(folder, settings.url, services.access, services.launch, PROJECT)
-        services.loops.append(asyncio.create_task(keep_agent(folder, settings.home / "agent.log"), name="agent"))
-    _greet(settings)
     try:
+        await services.start()
+        app = create_app(services)
+        server = _Server(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=3)
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
+        await _first_login(settings, home, services.access)
+        write_private(home.server_file, json.dumps({"pid": os.getpid(), "url": settings.url}))
+        if settings.agent:
+            folder = settings.home / "agent"
+            await join_this_machine(folder, settings.url, services.access, services.launch, PROJECT)
+            services.keep(keep_agent(folder, settings.home / "agent.log"), "agent")
+        _greet(settings)
         await server.serve([listening])
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            home.server_file.unlink()
         await services.close()
+        home.server_file.unlink(missing_ok=True)  # last: `nexus down` waits for it
 
 
 async def _first_login(settings: Settings, home: Home, access: Access) -> None:

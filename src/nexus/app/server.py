@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
@@ -34,17 +33,9 @@ _ABOUT = "Launch any AI job anywhere. Send `Authorization: Bearer TOKEN`; errors
 
 
 def create_app(services: Services) -> FastAPI:
-    """The ASGI application. Its lifespan starts and stops the control loops."""
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await services.start()
-        yield
-
+    """The ASGI application over services that somebody else starts and closes."""
     # FastAPI's own documentation pages load their scripts from elsewhere; nothing here does.
-    app = FastAPI(
-        title="Nexus", version=__version__, description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(title="Nexus", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None)
     app.state.authenticate = services.access.authenticate
     answer_errors(app)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -52,21 +52,30 @@ class Services:
     loops: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def start(self) -> None:
-        """Open the gateway's port and start the control loops. Raises UnavailableError when the port is taken."""
+        """Open the gateway's port and start the control loops. Raises ConflictError when the port is taken."""
         await self.gateway.start(self.settings.host, self.settings.gateway_port)
-        for name, loop in (("launch", self.launch.run_forever), ("deploy", self.deploy.run_forever)):
-            self.loops.append(asyncio.create_task(loop(), name=f"loop-{name}"))
+        self.keep(self.launch.run_forever(), "launch")
+        self.keep(self.deploy.run_forever(), "deploy")
+
+    def keep(self, loop: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `loop` until `close`. That one ends before is a bug, and the log says so when it happens."""
+        task = asyncio.create_task(loop, name=name)
+        task.add_done_callback(_mourn)
+        self.loops.append(task)
 
     async def close(self) -> None:
         """Stop the loops, drain the gateway, close what was opened."""
         for loop in self.loops:
             loop.cancel()
-        for loop in self.loops:
-            with contextlib.suppress(asyncio.CancelledError):
-                await loop
+        await asyncio.gather(*self.loops, return_exceptions=True)
         await self.gateway.close()
         for close in reversed(self.closing):
             close()
+
+
+def _mourn(loop: asyncio.Task[None]) -> None:
+    if not loop.cancelled() and loop.exception() is not None:
+        log.error("server.loop_died", loop=loop.get_name(), exc_info=loop.exception())
 
 
 async def open_services(settings: Settings) -> Services:

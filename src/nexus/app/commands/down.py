@@ -84,7 +84,7 @@ def _stop(url: str, token: str, live: list[str]) -> None:
 
 
 def _end(home: Home, pid: int) -> None:
-    """Ask the server's process to end, and wait until it has. Raises UnavailableError after half a minute."""
+    """Ask the server's process to end, and wait until it has. Raises UnavailableError after a minute."""
     import os
     import signal
     import time
@@ -92,8 +92,8 @@ def _end(home: Home, pid: int) -> None:
     from nexus.kernel.errors import UnavailableError
 
     os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + 30.0
+    deadline = time.monotonic() + 60.0
     while home.server() is not None:
         if time.monotonic() > deadline:
-            raise UnavailableError(f"process {pid} did not stop in 30 seconds", hint=f"Its log is {home.log}.")
+            raise UnavailableError(f"process {pid} did not stop in 60 seconds", hint=f"Its log is {home.log}.")
         time.sleep(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 
 import structlog
 
@@ -14,7 +15,7 @@ from nexus.deploy.adapters.gateway.wheel import Wheel
 from nexus.deploy.core.meters import Meter, exposition
 from nexus.deploy.core.routing import index, spare_s
 from nexus.deploy.model import Route, Routes
-from nexus.kernel.errors import UnavailableError
+from nexus.kernel.errors import ConflictError, UsageError
 
 DRAIN_S = 30.0
 
@@ -47,18 +48,19 @@ class Gateway:
     # ------------------------------------------------------------------ life
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """Listen, and say the URL. Raises UnavailableError when the port is taken."""
+        """Listen, and say the URL. Raises ConflictError when the port is taken, UsageError for what is no address."""
         self.loop = asyncio.get_running_loop()
         self.wheel = Wheel(self.loop)
         self.pool = Pool(self.loop, self.wheel)
         self.keys = Keys(self._authenticate, self.loop)
         try:
             self._server = await self.loop.create_server(lambda: Front(self), host, port, backlog=1024)
-        except OSError as problem:
-            raise UnavailableError(
-                f"the gateway cannot listen on {host}:{port}: {problem.strerror or problem}",
-                hint="Choose another port with NEXUS_GATEWAY_PORT; 0 takes a free one.",
-            ) from problem
+        except (OSError, OverflowError) as problem:
+            hint = "Choose another port with NEXUS_GATEWAY_PORT; 0 takes a free one."
+            if getattr(problem, "errno", None) == errno.EADDRINUSE:
+                raise ConflictError(f"the gateway's port {port} is taken", hint=hint) from problem
+            words = getattr(problem, "strerror", None) or problem
+            raise UsageError(f"the gateway cannot listen on {host}:{port}: {words}", hint=hint) from problem
         bound = self._server.sockets[0].getsockname()[1]
         shown = "127.0.0.1" if host in {"0.0.0.0", ""} else host  # noqa: S104 - compared, not bound
         self._url = f"http://[{shown}]:{bound}" if ":" in shown else f"http://{shown}:{bound}"
