@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nexus.infra.hints import Hints
 from nexus.kernel.errors import NotFoundError
 from nexus.launch.model import Cause, Run, RunState, Submission, Task, TaskState
 
@@ -38,6 +39,7 @@ class LocalJobs:
     workspace: Path
     models: dict[str, Path]
     log: Path
+    hints: Hints = field(default_factory=Hints)  # told of every change, as launch does
     runs: dict[str, Run] = field(default_factory=dict)
     started: list[Started] = field(default_factory=list)
     attempts: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class LocalJobs:
 
     async def tick(self) -> None:
         """Look at every process; start what is missing, stop what is too much."""
+        before = [one.task for one in self.started]
         for one in self.started:
             code = one.process.poll()
             if code is not None and one.task.state in {TaskState.RUNNING, TaskState.STOPPING}:
@@ -85,6 +88,8 @@ class LocalJobs:
             elif code is None and not one.task.healthy and not one.stopping:
                 one.task = replace(one.task, healthy=await self._answers(one.task))
         self._settle()
+        if [one.task for one in self.started] != before:
+            self.hints.hint("launch.schedule")
 
     def _settle(self) -> None:
         for run in self.runs.values():

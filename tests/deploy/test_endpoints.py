@@ -10,7 +10,7 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,11 @@ from nexus.deploy.core.jobsection import deployment
 from nexus.deploy.model import Deployment, EndpointState, EndpointView
 from nexus.deploy.service import Deploy
 from nexus.infra.clock import SystemClock, system_entropy
-from nexus.infra.hints import Hints
 from nexus.infra.records.memory import MemoryRecords
-from nexus.kernel.errors import ConflictError, NotFoundError, UsageError
+from nexus.kernel.errors import ConflictError, LimitError, NotFoundError, UsageError
 from nexus.launch.core.compile import compile_job
 from nexus.launch.core.jobfile.reading import read_jobs
-from nexus.launch.model import RUNS, RunState, Submission
+from nexus.launch.model import RUNS, Run, RunState, Submission
 from tests.deploy.processes import LocalJobs
 from tests.deploy.wires import KEYS, Client, client, until
 
@@ -111,7 +110,7 @@ async def house(digits: dict[str, Path], workspace: Path, tmp_path: Path) -> Asy
     gateway = Gateway(authenticate)
     await gateway.start()
     jobs = LocalJobs(workspace, digits, tmp_path / "replicas.log")
-    deploy = Deploy(MemoryRecords(), jobs, Registry(digits), gateway, SystemClock(), system_entropy, Hints())
+    deploy = Deploy(MemoryRecords(), jobs, Registry(digits), gateway, SystemClock(), system_entropy, jobs.hints)
 
     async def agent() -> None:
         while True:
@@ -277,12 +276,46 @@ async def test_a_launched_deployment_becomes_an_endpoint(digits: dict[str, Path]
         submission = Submission(name="digits", plan=wanted.plan, key="launched")
         run = await home.jobs.submit(submission, project="lab", user="ada")
         await home.deploy.records.apply((RUNS, run))
+        home.jobs.hints.hint("launch.schedule")
         view = await home.until_there("digits")
         assert (view.engine, view.model, view.revisions[0].run) == ("predictor", "model://digits@1", run.id)
         await home.until("digits", 1, "ready")
         await home.put(Deployment(name="digits", model="model://digits@2"))
         await home.until("digits", 2, "ready")
         assert home.jobs.runs[run.id].state is RunState.STOPPED
+
+
+async def test_nothing_is_looked_at_while_nothing_happens(digits: dict[str, Path], tmp_path: Path):
+    async with house(digits, EXAMPLE, tmp_path) as home:
+        await home.put(example("deploy.replicas=1"))
+        await home.until("digits", 1, "ready")
+        await asyncio.sleep(0.2)  # the look that sees it ready, and the one after that
+        looks = home.gateway.table.version
+        await asyncio.sleep(1.2)
+        assert home.gateway.table.version == looks
+        home.jobs.hints.hint("launch.schedule")
+        async with asyncio.timeout(5):
+            while home.gateway.table.version == looks:  # noqa: ASYNC110 - the gateway's table has no event
+                await asyncio.sleep(0.01)
+
+
+async def test_an_endpoint_that_cannot_be_looked_after_harms_no_other(
+    digits: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with house(digits, EXAMPLE, tmp_path) as home:
+        submit = home.jobs.submit
+
+        async def picky(submission: Submission, *, project: str, user: str) -> Run:
+            if submission.name.startswith("a-lost-one"):
+                raise LimitError("the project has too many runs")
+            return await submit(submission, project=project, user=user)
+
+        monkeypatch.setattr(home.jobs, "submit", picky)
+        wanted = example("deploy.replicas=1")
+        await home.put(replace(wanted, name="a-lost-one"))
+        await home.put(wanted)
+        await home.until("digits", 1, "ready", timeout_s=20)
+        assert (await home.deploy.show("lab", "a-lost-one")).running == ()
 
 
 async def test_what_the_predictor_says_to_wrong_input(digits: dict[str, Path], tmp_path: Path):

@@ -22,7 +22,6 @@ from nexus.deploy.faces.jobs import bundled
 from nexus.deploy.model import EndpointState
 from nexus.deploy.service import Deploy
 from nexus.infra.clock import SystemClock, system_entropy
-from nexus.infra.hints import Hints
 from nexus.infra.http_client import HttpClient
 from nexus.infra.records.memory import MemoryRecords
 from nexus.infra.web.errors import answer_errors
@@ -49,7 +48,7 @@ async def house(tmp_path: Path):
     gateway = Gateway(authenticate)
     await gateway.start()
     jobs = LocalJobs(tmp_path, {}, tmp_path / "replicas.log")
-    deploy = Deploy(MemoryRecords(), jobs, NoRegistry(), gateway, SystemClock(), system_entropy, Hints())
+    deploy = Deploy(MemoryRecords(), jobs, NoRegistry(), gateway, SystemClock(), system_entropy, jobs.hints)
     app = FastAPI()
     app.state.authenticate = authenticate
     answer_errors(app)

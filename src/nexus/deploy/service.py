@@ -33,7 +33,9 @@ log = structlog.get_logger()
 
 TOPIC = "endpoints"  # hinted when an endpoint changed
 WAKE_ON = (TOPIC, "launch.schedule")  # launch hints at the latter whenever a run or a task changed
-TICK_S = 0.5
+IDLE_S = 15.0  # between looks when nobody hints: deadlines of rollouts have minutes
+TICK_S = 0.5  # between looks while something moves of which nobody hints, such as requests that drain
+GATHER_S = 0.02  # after a hint, for those that come with it: one look for all of them
 _MOST = 100_000  # endpoints of one server
 
 
@@ -154,22 +156,35 @@ class Deploy:
     # ------------------------------------------------------------------ the loop
 
     async def run_forever(self) -> None:
-        """Reconcile on every hint, and at least twice a second. Cancel to stop."""
+        """Reconcile on every hint; without one, often while something drains, else now and then. Cancel to stop."""
         while True:
             future = self.hints.listen(*WAKE_ON)
+            wait_s = TICK_S
             try:
-                await self.reconcile_once()
+                if await self.reconcile_once():
+                    wait_s = IDLE_S
             except Exception:
                 log.exception("deploy.loop")
-            await self.hints.until(future, TICK_S, *WAKE_ON)
+            await self.hints.until(future, wait_s, *WAKE_ON)
+            await self.clock.sleep(GATHER_S)
 
-    async def reconcile_once(self) -> None:
-        """Bring every endpoint one step nearer to what is wanted, then tell the gateway where requests go."""
+    async def reconcile_once(self) -> bool:
+        """Bring every endpoint one step nearer to what is wanted, then tell the gateway where requests go.
+
+        Whether the next look may wait for a hint: every endpoint took its step, and nothing drains.
+        """
         await self._adopt()
+        calm = True
         for endpoint in await self.records.find(ENDPOINTS, limit=_MOST):
-            with contextlib.suppress(ConflictError, NotFoundError):  # changed meanwhile: the next round sees it anew
-                await self._step(endpoint)
+            try:
+                calm &= not rollout.drains(await self._step(endpoint))
+            except (ConflictError, NotFoundError):  # changed meanwhile: the next round sees it anew
+                calm = False
+            except Exception:  # the others are looked after all the same
+                log.exception("deploy.endpoint", endpoint=endpoint.name, project=endpoint.project)
+                calm = False
         await self._publish()
+        return calm
 
     async def _adopt(self) -> None:
         """Take in deployments that were launched as jobs, from a file or from the Job Store."""
@@ -192,7 +207,7 @@ class Deploy:
             with contextlib.suppress(ConflictError):
                 await self.records.apply((ENDPOINTS, endpoint), events=[event])
 
-    async def _step(self, endpoint: Endpoint) -> None:
+    async def _step(self, endpoint: Endpoint) -> Endpoint:
         tasks = await self._tasks(endpoint)
         seen = {r.number: await self._seen(r, tasks[r.number]) for r in endpoint.revisions if r.number in tasks}
         decision = rollout.decide(endpoint, seen, self.clock.now())
@@ -206,6 +221,7 @@ class Deploy:
             events = [self._event(endpoint, "endpoint.moved", said) for said in decision.said]
             await self.records.apply((ENDPOINTS, changed), events=events)
             self.hints.hint(TOPIC)
+        return changed
 
     async def _act(self, endpoint: Endpoint, action: rollout.Action) -> Endpoint:
         revision = endpoint.revision(action.revision)

@@ -279,6 +279,11 @@ class _Step:
         return Decision(endpoint, tuple(self.actions), tuple(self.said))
 
 
+def drains(endpoint: Endpoint) -> bool:
+    """Whether a replica that takes no more requests still runs: only the gateway knows when its last one ends."""
+    return any(revision.open < revision.count for revision in endpoint.revisions)
+
+
 def _forget(endpoint: Endpoint) -> Endpoint:
     """Keep what runs, what may be gone back to, and the newest few."""
     kept = {endpoint.target, endpoint.stable} | {r.number for r in endpoint.revisions if r.count}
