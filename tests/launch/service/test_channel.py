@@ -295,3 +295,36 @@ async def test_a_late_report_of_an_older_state_changes_nothing(house: House) -> 
     await house.say(node, order, TaskState.RUNNING)
     await house.sync(node, late)
     assert (await house.launch.tasks(ADA, run.id))[0].state is TaskState.RUNNING
+
+
+@in_house
+async def test_a_log_that_cannot_be_read_holds_up_its_own_task_only(house: House) -> None:
+    """The tracker's trouble with one log neither stops the node's leases from being renewed nor hides an end for ever."""
+    node = await house.join()
+    run = await house.submit(role())
+    order = await house.order(node)
+    await house.say(node, order, TaskState.RUNNING)
+
+    async def fails(task_id: str) -> int:
+        raise OSError(f"the log of {task_id} cannot be read")
+
+    house.log_end = fails  # type: ignore[method-assign]
+    end = said(order, TaskState.SUCCEEDED, exit_code=0, log_end=100)
+    desired = await house.sync(node, end)
+    assert [one.task for one in desired.orders] == [order.task]
+    assert desired.acknowledged == ()
+    for _ in range(int(POLICY.log_patience_s / POLICY.heartbeat_s) + 2):
+        await house.clock.sleep(POLICY.heartbeat_s)
+        desired = await house.sync(node, end)
+    assert desired.acknowledged == (order.task,)
+    await house.settle()
+    assert (await house.run(run)).state is RunState.SUCCEEDED
+
+
+@in_house
+async def test_a_refused_sync_listens_no_more(house: House) -> None:
+    node = await house.join()
+    await house.launch.remove(ADA, node.id)
+    with pytest.raises(NotFoundError):
+        await house.sync(node)
+    assert not house.hints._waiting

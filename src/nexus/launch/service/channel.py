@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
+import structlog
 
 from nexus.kernel.errors import FencedError, NexusError, NotFoundError, UsageError
 from nexus.kernel.events import Event
@@ -19,6 +20,7 @@ from nexus.launch.protocol import PROTOCOL, Desired, NodeInfo, Report, TaskOrder
 from nexus.launch.service.context import EVERYTHING, Context, node_topic
 from nexus.launch.service.inputs import Inputs
 
+log = structlog.get_logger()
 _LOG_POLL_S = 0.25  # a hint usually says that a log has arrived; this is for a tracker in another process
 _BEFORE_START = frozenset({TaskState.LEASED, TaskState.PREPARING, TaskState.READY})
 
@@ -57,17 +59,19 @@ class Channel:
         while True:
             topics = [node_topic(node_id), *(log_topic(one.task) for one in report.tasks if _is_end(one))]
             woken = context.hints.listen(*topics)
-            picture = await context.retry(partial(self._round, node_id, report, arrived, fresh=fresh))
-            fresh = False
-            left = deadline - context.clock.monotonic()
-            acknowledged = frozenset(picture.desired.acknowledged)
-            if picture.desired.version != since or acknowledged - self._told.get(node_id, frozenset()) or left <= 0:
+            try:
+                picture = await context.retry(partial(self._round, node_id, report, arrived, fresh=fresh))
+                fresh = False
+                left = deadline - context.clock.monotonic()
+                acknowledged = frozenset(picture.desired.acknowledged)
+                if picture.desired.version != since or acknowledged - self._told.get(node_id, frozenset()) or left <= 0:
+                    if self._renew(picture, arrived):
+                        self._told[node_id] = acknowledged
+                        return picture.desired
+                    continue
+                await context.hints.until(woken, min(left, _LOG_POLL_S) if picture.waiting else left, *topics)
+            finally:
                 context.hints.drop(woken, *topics)
-                if self._renew(picture, arrived):
-                    self._told[node_id] = acknowledged
-                    return picture.desired
-                continue
-            await context.hints.until(woken, min(left, _LOG_POLL_S) if picture.waiting else left, *topics)
 
     async def holds(self, node_id: str, task_id: str, epoch: int) -> Task:
         """The task, if this lease of it is the node's: what guards logs, metrics and artifacts.
@@ -149,7 +153,11 @@ class Channel:
             return True
         now = self._context.clock.monotonic()
         since = self._ended.setdefault(report.task, now)
-        whole = await self._context.tracker.log_end(report.task) >= report.log_end
+        try:
+            whole = await self._context.tracker.log_end(report.task) >= report.log_end
+        except (NexusError, OSError) as error:  # one log's trouble must not cost the node's other tasks their leases
+            log.warning("launch.log_unknown", task=report.task, error=str(error))
+            whole = False
         if whole or now - since > self._context.policy.log_patience_s:
             self._ended.pop(report.task, None)
             return True

@@ -121,12 +121,14 @@ class Runs:
         while run.version == version:
             topic = run_topic(run.id)
             woken = self._context.hints.listen(topic)
-            run = await self._context.records.get(RUNS, run.id) or run
-            left = deadline - self._context.clock.monotonic()
-            if run.version != version or left <= 0:
+            try:
+                run = await self._context.records.get(RUNS, run.id) or run
+                left = deadline - self._context.clock.monotonic()
+                if run.version != version or left <= 0:
+                    break
+                await self._context.hints.until(woken, left, topic)
+            finally:
                 self._context.hints.drop(woken, topic)
-                break
-            await self._context.hints.until(woken, left, topic)
         return run
 
     async def tasks(self, principal: Principal, reference: str) -> list[Task]:
