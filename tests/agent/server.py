@@ -16,7 +16,7 @@ import msgspec
 from nexus.kernel.errors import ConflictError, DeniedError, FencedError, NexusError, NotFoundError, UnavailableError
 from nexus.kernel.logframes import LogLine, parse
 from nexus.launch.model import TASK_LIFE
-from nexus.launch.protocol import ArtifactReport, Desired, Join, Joined, Offset, Report, TaskOrder, TaskReport
+from nexus.launch.protocol import ArtifactReport, Desired, Join, Joined, NodeInfo, Offset, Report, TaskOrder, TaskReport
 
 TOKEN = "node-token"
 
@@ -45,6 +45,8 @@ class Server:
         self.artifacts: defaultdict[str, list[ArtifactReport]] = defaultdict(list)
         self.blobs: dict[str, bytes] = {}
         self.version = 1
+        self.joined: Join | None = None
+        self.told: NodeInfo | None = None
         self.heartbeat_s = 1.0
         self.token = TOKEN
         self.syncs = 0
@@ -148,10 +150,11 @@ class Server:
                 await self.blob_gate.wait()
             return self._blob(method, path[2], body)
         if path[2] == "join":
-            msgspec.json.decode(body, type=Join)
+            self.joined = msgspec.json.decode(body, type=Join)
             return msgspec.json.encode(Joined(node="node_1", token=self.token))
         if path[2] == "sync":
             report = msgspec.json.decode(body, type=Report)
+            self.told = report.info
             return msgspec.json.encode(await self._sync(report, int(query["since"]), float(query["wait"])))
         answers: dict[str, Callable[[str, dict[str, str], bytes], Awaitable[bytes]]] = {
             "logs": self._logs,

@@ -64,6 +64,31 @@ async def test_join_run_status(server: Server, home: Path, order) -> None:
     assert "the agent is not running" in out
 
 
+async def test_the_owner_says_what_no_probe_tells(server: Server, home: Path) -> None:
+    terms = ("--price", "1.5", "--spot", "--region", "attic", "--network", "switch-2", "--home", str(home))
+    code, _, err = await said("agent", "join", server.url, "join-token", *terms)
+    assert code == 0, err
+    assert server.joined is not None
+    info = server.joined.info
+    assert (info.price, info.spot, info.region, info.network) == (1.5, True, "attic", "switch-2")
+    agent = await nexus("agent", "run", "--home", str(home))
+    try:
+        await until(lambda: server.told is not None, 20)
+        assert server.told is not None
+        assert (server.told.price, server.told.spot, server.told.region) == (1.5, True, "attic")
+        code, _, err = await said("agent", "join", server.url, "join-token", "--home", str(home))
+        assert (code, "another agent works in" in err) == (5, True)
+    finally:
+        agent.terminate()
+        await agent.communicate()
+
+
+async def test_the_agent_of_nexus_up_lives_in_its_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXUS_HOME", str(tmp_path))
+    code, _, err = await said("agent", "status")
+    assert (code, f"{tmp_path}/agent/node.json" in err) == (4, True)
+
+
 async def test_a_wrong_join_token_is_denied(server: Server, home: Path) -> None:
     code, _, err = await said("agent", "join", server.url, "wrong", "--home", str(home))
     assert code == 3

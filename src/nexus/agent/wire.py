@@ -27,7 +27,17 @@ from nexus.agent.adapters.sweeping import sweep
 from nexus.agent.model import LocalTask
 from nexus.agent.service import Agent
 from nexus.kernel.errors import ConflictError, NotFoundError, UsageError
-from nexus.launch.protocol import Join
+from nexus.launch.protocol import Join, NodeInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a machine's owner says of it, because nothing on the machine tells."""
+
+    price: float = 0.0  # per hour, for the whole machine
+    spot: bool = False  # it may be taken away
+    region: str = ""
+    network: str = ""  # machines that name the same one are close to each other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +49,7 @@ class Membership:
     token: str
     name: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    terms: Terms = Terms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +62,38 @@ class Options:
 
 
 async def join(
-    home: Path, url: str, token: str, *, name: str = "", labels: Mapping[str, str] | None = None
+    home: Path,
+    url: str,
+    token: str,
+    *,
+    name: str = "",
+    labels: Mapping[str, str] | None = None,
+    terms: Terms = Terms(),
 ) -> Membership:
-    """Bring this machine in with a join token, and remember it in `home`. Raises DeniedError, UnavailableError."""
+    """Bring this machine in with a join token, and remember it in `home`.
+
+    Raises ConflictError while an agent works in `home`, DeniedError, UnavailableError.
+    """
     folder = Home(home)
+    lock = folder.lock()
     wire = HttpWire(url, token, agent=f"nexus-agent/{__version__}")
+    wanted = Membership(url=wire.url, node="", token="", name=name, labels=dict(labels or {}), terms=terms)
     try:
-        info = probe(folder.path, url, name=name, labels=labels)
+        info = _info(folder, wanted)
         joined = await HttpChannel(wire).join(Join(info=info))
+        member = replace(wanted, node=joined.node, token=joined.token, name=info.name)
+        remember(home, member)
     finally:
         wire.close()
-    member = Membership(url=wire.url, node=joined.node, token=joined.token, name=info.name, labels=dict(labels or {}))
-    remember(home, member)
+        os.close(lock)
     return member
+
+
+def _info(folder: Home, member: Membership) -> NodeInfo:
+    """What the machine is, and what its owner says of it."""
+    terms = member.terms
+    found = probe(folder.path, member.url, name=member.name, labels=member.labels)
+    return replace(found, price=terms.price, spot=terms.spot, region=terms.region, network=terms.network)
 
 
 def remember(home: Path, member: Membership) -> None:
@@ -122,7 +152,7 @@ async def open_agent(home: Path, member: Membership, options: Options | None = N
     chosen = options or Options()
     folder = Home(home)
     lock = folder.lock()
-    info = await asyncio.to_thread(probe, folder.path, member.url, name=member.name, labels=member.labels)
+    info = await asyncio.to_thread(_info, folder, member)
     wire = HttpWire(member.url, member.token, agent=f"nexus-agent/{__version__}", ca_file=chosen.ca_file)
     launcher = Launcher(folder, info.boot)
     spool = DiskSpool(folder)

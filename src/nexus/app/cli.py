@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from nexus.infra.shell import Shell
-from nexus.kernel.errors import NexusError
+from nexus.kernel.errors import FileError, NexusError, UsageError
 from nexus.kernel.registry import Registry
 
 # name -> (where it is, what the list says). One line here and one file there add a command.
@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in TABLE:
             return None
-        return COMMANDS.get(cmd_name)
+        return with_json(COMMANDS.get(cmd_name))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, names in SECTIONS.items():
@@ -69,9 +69,24 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            words = f"{error.message.rstrip('.')}. `nexus --help` lists the commands."
-            raise click.UsageError(words, ctx) from error
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=TABLE, ctx=ctx) from error
+
+
+def with_json(command: click.Command) -> click.Command:
+    """`nexus runs --json` means `nexus --json runs`: people write it last, where it comes to mind."""
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            with_json(child)
+    if not any("--json" in parameter.opts for parameter in command.params):
+        says = "Print JSON for machines."
+        command.params.append(click.Option(["--json"], is_flag=True, expose_value=False, callback=_json, help=says))
+    return command
+
+
+def _json(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+    if given and isinstance(ctx.obj, Shell):
+        ctx.obj.json = True
 
 
 COMMANDS: Registry[click.Command] = Registry("nexus.commands", {name: target for name, (target, _) in TABLE.items()})
@@ -91,18 +106,43 @@ def nexus(ctx: click.Context, as_json: bool, url: str | None) -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """The entry point: errors of the tree become one line, a hint, and their exit code."""
+    words = sys.argv[1:] if args is None else args
+    as_json = "--json" in (words[: words.index("--")] if "--" in words else words)
     try:
-        return nexus.main(args=args, standalone_mode=False)
+        return nexus.main(args=args, prog_name="nexus", standalone_mode=False)
     except NexusError as error:
-        where = f"{error.where}: " if hasattr(error, "where") and error.where else ""
-        click.echo(f"error: {where}{error.message}", err=True)
-        if error.hint:
-            click.echo(f"  → {error.hint}", err=True)
+        _tell(error, as_json=as_json)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.Abort:
         sys.exit(130)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _tell(_in_our_words(error), as_json=as_json)
+        sys.exit(error.exit_code)
+
+
+def _tell(error: NexusError, *, as_json: bool) -> None:
+    """On standard error: for people, or as the body that the HTTP API would answer."""
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(error.as_dict(), enc_hook=str), err=True)
+        return
+    where = f"{error.where}: " if isinstance(error, FileError) and error.where else ""
+    click.echo(f"error: {where}{error.message}", err=True)
+    if error.hint:
+        click.echo(f"  → {error.hint}", err=True)
+
+
+def _in_our_words(error: click.ClickException) -> UsageError:
+    """What click has to say about the words of a command line."""
+    said = error.format_message().rstrip(".")
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"{ctx.command_path} --help" if ctx else ""
+    if isinstance(error, click.MissingParameter) and ctx:
+        hint = " ".join([ctx.command_path, *ctx.command.collect_usage_pieces(ctx)])
+    return UsageError(said[:1].lower() + said[1:], hint=hint)

@@ -12,11 +12,17 @@ import click
 from nexus.infra.shell import Shell
 from nexus.kernel.errors import UsageError
 
+
+def _default_home() -> Path:
+    """The folder of the agent of `nexus up`, whose home NEXUS_HOME names."""
+    return Path(os.environ.get("NEXUS_HOME", "~/.nexus")).expanduser().absolute() / "agent"
+
+
 _home = click.option(
     "--home",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="NEXUS_AGENT_HOME",
-    default=lambda: Path.home() / ".nexus" / "agent",
+    default=_default_home,
     show_default="~/.nexus/agent",
     help="The agent's folder.",
 )
@@ -32,13 +38,29 @@ def command() -> None:
 @click.argument("token", envvar="NEXUS_JOIN_TOKEN")
 @click.option("--name", default="", help="The node's name; else the machine's.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="What jobs may ask for. Repeatable.")
+@click.option("--price", type=click.FloatRange(min=0), default=0.0, help="What the machine costs per hour.")
+@click.option("--spot", is_flag=True, help="It may be taken away at any time.")
+@click.option("--region", default="", help="Where it stands.")
+@click.option("--network", default="", metavar="NAME", help="Machines of one fast network name the same.")
 @_home
 @click.pass_obj
-def join(shell: Shell, url: str, token: str, name: str, labels: tuple[str, ...], home: Path) -> None:
+def join(
+    shell: Shell,
+    url: str,
+    token: str,
+    name: str,
+    labels: tuple[str, ...],
+    price: float,
+    spot: bool,
+    region: str,
+    network: str,
+    home: Path,
+) -> None:
     """Bring this machine to the server at URL, with a one-time join TOKEN."""
     from nexus.agent import wire
 
-    member = asyncio.run(wire.join(home, url, token, name=name, labels=_pairs(labels)))
+    terms = wire.Terms(price=price, spot=spot, region=region, network=network)
+    member = asyncio.run(wire.join(home, url, token, name=name, labels=_pairs(labels), terms=terms))
     if shell.json:
         shell.emit({"node": member.node, "name": member.name, "url": member.url})
     shell.say(f"{member.name} has joined {member.url} as {member.node}. Now start the agent: nexus agent run")
