@@ -94,6 +94,8 @@ async def test_find_filters_by_every_indexed_attribute(records: Records) -> None
     assert await ids(owner=None) == ["1"]
     assert await ids(owner=["ann", "bob"]) == ["2", "3"]
     assert await ids(owner=[]) == []
+    assert await ids(owner=["ann", None]) == ["1", "2"]
+    assert await ids(name=[f"pet{number}" for number in range(3, 30_000)]) == ["3"]
     assert await ids(project="p", name="pet3") == ["3"]
     assert await ids(project="q") == []
 

@@ -67,7 +67,7 @@ class Records(Protocol):
         newest: bool = False,
         before: R | None = None,
     ) -> list[R]:
-        """Records whose indexed attributes equal the given values (a sequence: any of them; `project` too).
+        """Records whose indexed attributes equal the given values (a sequence: any of up to 30,000; `project` too).
 
         Ordered by (created, id), or backwards with `newest`; `before` continues after that record in this order.
         """

@@ -299,7 +299,7 @@ async def test_a_late_report_of_an_older_state_changes_nothing(house: House) -> 
 
 @in_house
 async def test_a_log_that_cannot_be_read_holds_up_its_own_task_only(house: House) -> None:
-    """The tracker's trouble with one log neither stops the node's leases from being renewed nor hides an end for ever."""
+    """Neither are the node's leases renewed no more, nor is an end hidden for ever."""
     node = await house.join()
     run = await house.submit(role())
     order = await house.order(node)

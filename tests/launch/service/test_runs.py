@@ -200,9 +200,16 @@ async def test_cost_grows_while_a_task_holds_its_node(house: House) -> None:
     run = await house.submit(role(needs=needs(cpu=4)))
     order = await house.order(node)
     await house.clock.sleep(100)
-    assert await house.launch.cost(await house.run(run)) == pytest.approx(0.1)
+    (priced,) = await house.launch.priced([await house.run(run)])
+    assert priced.cost == pytest.approx(0.1)
     await house.say(node, order, TaskState.FAILED, exit_code=1)
     await house.clock.sleep(100)
     ended = await house.run(run)
     assert ended.cost == pytest.approx(0.1)
-    assert await house.launch.cost(ended) == ended.cost
+    again = await house.submit(role(needs=needs(cpu=4)))
+    await house.sync(node)  # it is back
+    await house.order(node)
+    await house.clock.sleep(200)
+    waiting = await house.submit(role(needs=needs(cpu=4)))
+    runs = [ended, await house.run(again), await house.run(waiting)]
+    assert [run.cost for run in await house.launch.priced(runs)] == pytest.approx([0.1, 0.2, 0.0])

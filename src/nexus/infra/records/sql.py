@@ -113,8 +113,8 @@ class SqlRecords:
             mark = sa.tuple_(sa.literal(before.created), sa.literal(before.id))
             query = query.where(order < mark if newest else order > mark)
         ends = (table.c.created.desc(), table.c.id.desc()) if newest else (table.c.created, table.c.id)
-        rows = await self._read(lambda connection: connection.execute(query.order_by(*ends)).all())
-        return [_record(kind, doc, version) for doc, version in rows]
+        query = query.order_by(*ends)  # decoded in the thread too: a large answer must not hold up the event loop
+        return await self._read(lambda connection: [_record(kind, *row) for row in connection.execute(query)])
 
     async def apply(self, *changes: tuple[Kind[Any], Record] | Drop, events: Sequence[Event] = ()) -> None:
         def write(connection: sa.Connection) -> None:
@@ -230,4 +230,5 @@ def _equals(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
         return column.is_(None)
     if isinstance(value, str | int | float | bool):
         return column == (value if is_number_column else _text(value))
-    return column.in_([_text(one) for one in value])
+    among = column.in_([_text(one) for one in value if one is not None])
+    return sa.or_(among, column.is_(None)) if None in value else among

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -53,7 +52,7 @@ def _add_runs(api: APIRouter, launch: Launch) -> None:
         before = await launch.run(principal, cursor) if cursor else None
         where = {"name": name, "state": state and str(state), "kind": kind, "user": user}
         found = await launch.runs(principal, where, limit=limit + 1, before=before)
-        shown = [await _priced(launch, run) for run in found[:limit]]
+        shown = await launch.priced(found[:limit])
         return json_answer(RunPage(runs=tuple(shown), next=shown[-1].id if len(found) > limit else ""))
 
     @api.get("/runs/{run}", summary="One run, by id, beginning of an id, or name", response_model=Run)
@@ -62,7 +61,7 @@ def _add_runs(api: APIRouter, launch: Launch) -> None:
             found = await launch.run(principal, run)
         else:
             found = await launch.watch(principal, run, version, wait_s)
-        return json_answer(await _priced(launch, found))
+        return json_answer((await launch.priced([found]))[0])
 
     @api.get("/runs/{run}/tasks", summary="Its tasks, of all attempts", response_model=list[Task])
     async def tasks(principal: Viewer, run: str) -> Response:
@@ -111,10 +110,6 @@ def _add_nodes(api: APIRouter, launch: Launch, access: Access) -> None:
         removed = await launch.remove(principal, node)
         await access.revoke_subject(Purpose.NODE, removed.id)
         return json_answer(removed)
-
-
-async def _priced(launch: Launch, run: Run) -> Run:
-    return replace(run, cost=await launch.cost(run))
 
 
 async def _uses(launch: Launch, principal: Principal) -> list[NodeUse]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nexus.infra.hints import Hints
 from nexus.kernel.clock import Clock
@@ -99,9 +99,9 @@ class Launch:
         """All tasks of a run, of all attempts, in the plan's order."""
         return await self._runs.tasks(principal, reference)
 
-    async def cost(self, run: Run) -> float:
-        """What a run has cost until now; `Run.cost` counts ended tasks only."""
-        return await self._runs.cost(run)
+    async def priced(self, runs: Sequence[Run]) -> list[Run]:
+        """The runs with what each has cost until now: the stored `cost` counts ended tasks only."""
+        return await self._runs.priced(runs)
 
     async def events(
         self,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from nexus.kernel.errors import ConflictError, NoCapacityError, NotFoundError, UsageError
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal, PrincipalKind, Role
 from nexus.kernel.ids import is_id, is_name, new_id
-from nexus.kernel.records import Value
+from nexus.kernel.records import Records, Value
 from nexus.launch.core.events import run_asked, run_moved
 from nexus.launch.core.lifecycle import held_cost
 from nexus.launch.core.placement.place import in_words, place
@@ -34,6 +34,29 @@ from nexus.launch.service.inputs import Inputs
 
 _PREFIX_LOOK = 5000  # how many of the newest runs a shortened id is looked for among
 MOST_TASKS = 10_000
+
+
+async def find_run(records: Records, project: str, reference: str) -> Run:
+    """A project's run by id, the newest by that name, or by the beginning of an id that only one has.
+
+    Raises NotFoundError, UsageError when several ids begin so.
+    """
+    exact = await records.get(RUNS, reference) if is_id(reference) else None
+    if exact is not None and exact.project == project:
+        return exact
+    mine = {"project": project}
+    named = await records.find(RUNS, {**mine, "name": reference}, limit=1, newest=True)
+    if named:
+        return named[0]
+    beginning = reference if reference.startswith("run_") else f"run_{reference}"
+    newest = await records.find(RUNS, mine, limit=_PREFIX_LOOK, newest=True)
+    found = [run for run in newest if reference and run.id.startswith(beginning)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(run.id for run in found[:3])
+        raise UsageError(f"{len(found)} runs begin with {reference!r}: {several}", hint="Write more of the id.")
+    raise NotFoundError(f"no such run: {reference}", hint="`nexus runs` lists them.")
 
 
 class Runs:
@@ -96,23 +119,7 @@ class Runs:
     async def run(self, principal: Principal, reference: str) -> Run:
         """By id, by the beginning of an id that only one has, or the newest by that name."""
         principal.need(Role.VIEWER)
-        records = self._context.records
-        exact = await records.get(RUNS, reference) if is_id(reference) else None
-        if exact is not None and exact.project == principal.project:
-            return exact
-        mine = {"project": principal.project}
-        named = await records.find(RUNS, {**mine, "name": reference}, limit=1, newest=True)
-        if named:
-            return named[0]
-        beginning = reference if reference.startswith("run_") else f"run_{reference}"
-        newest = await records.find(RUNS, mine, limit=_PREFIX_LOOK, newest=True)
-        found = [run for run in newest if reference and run.id.startswith(beginning)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            several = ", ".join(run.id for run in found[:3])
-            raise UsageError(f"{len(found)} runs begin with {reference!r}: {several}", hint="Write more of the id.")
-        raise NotFoundError(f"no such run: {reference}", hint="`nexus runs` lists them.")
+        return await find_run(self._context.records, principal.project, reference)
 
     async def watch(self, principal: Principal, reference: str, version: int, wait_s: float) -> Run:
         """The run, as soon as it is not at `version` any more; as it is after `wait_s`."""
@@ -137,13 +144,13 @@ class Runs:
         ranks = {role.name: rank for rank, role in enumerate(run.plan.roles)}
         return sorted(found, key=lambda task: (ranks.get(task.role, 0), task.index, task.attempt))
 
-    async def cost(self, run: Run) -> float:
-        """What the run has cost until now, with what still runs."""
-        if RUN_LIFE.is_final(run.state):
-            return run.cost
+    async def priced(self, runs: Sequence[Run]) -> list[Run]:
+        live = {run.id: 0.0 for run in runs if not RUN_LIFE.is_final(run.state)}
         now = self._context.clock.now()
-        found = await self._context.records.find(TASKS, {"run": run.id}, limit=EVERYTHING)
-        return sum(held_cost(task, now) for task in found)
+        found = await self._context.records.find(TASKS, {"run": list(live)}, limit=EVERYTHING) if live else []
+        for task in found:
+            live[task.run] += held_cost(task, now)
+        return [replace(run, cost=live.get(run.id, run.cost)) for run in runs]
 
     async def events(
         self, principal: Principal, *, after: int, subject: str | None, limit: int, newest: bool

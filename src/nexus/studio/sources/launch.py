@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal
@@ -48,8 +47,8 @@ class LaunchSource:
         return found[:limit]
 
     async def run(self, who: Principal, run: str) -> Run:
-        found = await self._service.run(who, run)
-        return replace(found, cost=await self._service.cost(found))
+        (found,) = await self._service.priced([await self._service.run(who, run)])
+        return found
 
     async def tasks_of(self, who: Principal, runs: Sequence[str]) -> list[Task]:
         if not runs:
