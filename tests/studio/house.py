@@ -66,6 +66,7 @@ class House:
     gateway: Gateway
     app: FastAPI
     clock: SystemClock
+    services: Services
 
     async def session(self, role: Role = Role.ADMIN) -> str:
         made = await self.access.create(purpose=Purpose.SESSION, subject="ada", project=PROJECT, role=role)
@@ -154,6 +155,7 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
     federate = FederateService(records, runs, clock)
     services = Services(
         clock=clock,
+        hints=hints,
         sessions=AccessSource(access),
         launch=LaunchSource(launch, records),
         track=source,
@@ -165,7 +167,7 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
     for routes in (router(services), deploy_routes(deploy), store_routes(store)):
         app.include_router(routes)
     await gateway.start()
-    house = House(records, access, track, launch, deploy, federate, gateway, app, clock)
+    house = House(records, access, track, launch, deploy, federate, gateway, app, clock, services)
     try:
         yield house
     finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import httpx
@@ -19,6 +21,7 @@ from nexus.launch.model import RUNS, RolePlan, RunPlan, RunState, TaskState
 from nexus.studio.pages import PAGES
 from nexus.studio.pages.run import in_words
 from nexus.studio.render import STATIC
+from nexus.studio.stream import Cursors, run_events
 from nexus.track.model import ArtifactKind
 from tests.studio.house import OWNER, PROJECT, House, learning, open_house
 
@@ -121,8 +124,31 @@ async def test_pages_are_safe_and_load_nothing_from_elsewhere(visit: Visit) -> N
         assert response.headers["x-frame-options"] == "DENY"
         assert '<html lang="en">' in response.text
         assert response.text.count("<h1") == 1, path
+        Tags().feed(response.text)
         assert not re.findall(r"""(?:src|href|action)=["'](?:https?:)?//""", response.text), path
         assert not re.findall(r"<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=", response.text), path
+
+
+class Tags(HTMLParser):
+    """Every end tag ends what was begun last, or htmx swaps another part than the one that was meant."""
+
+    VOID = frozenset({"meta", "link", "input", "br", "img", "hr", "use"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open, f"</{tag}> ends nothing at {self.getpos()}"
+            assert self.open.pop() == tag, f"</{tag}> at {self.getpos()}"
 
 
 async def test_empty_pages_say_the_next_step(visit: Visit) -> None:
@@ -245,6 +271,35 @@ async def test_the_stream_tells_history_news_and_the_end(visit: Visit) -> None:
     assert '"text":"three"' in rest
     assert '"text":"two"' not in rest
     assert "event: run" not in rest
+
+
+async def test_the_stream_sleeps_until_something_happens(visit: Visit) -> None:
+    house = visit.house
+    run = await house.run("digits")
+    owner = await house.task(run, await house.node("laptop"))
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def listen() -> None:
+        async for piece in run_events(house.services, OWNER, run.id, Cursors()):
+            await heard.put(piece)
+
+    async def next_event() -> bytes:
+        return await asyncio.wait_for(heard.get(), 5)
+
+    listening = asyncio.create_task(listen())
+    assert [await next_event(), await next_event()][0] == b"retry: 1000\n\n"  # then: the run's state
+    while not house.services.hints.topics():  # noqa: ASYNC110 - until it has looked again, and sleeps
+        await asyncio.sleep(0.01)
+    began = house.clock.monotonic()
+    await house.log(owner, "one")
+    assert b'"text":"one"' in await next_event()
+    assert house.clock.monotonic() - began < 0.5
+    await house.points(owner, {"loss": [0.5]})
+    assert b"event: series" in await next_event()
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert house.services.hints.topics() == set()
 
 
 async def test_numbers_that_are_none_are_gaps(visit: Visit) -> None:

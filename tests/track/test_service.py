@@ -107,6 +107,25 @@ async def test_following_sees_every_line_and_ends_with_the_run(house: House) -> 
     assert [page.end for page in pages] == [False] * (len(pages) - 1) + [True]
 
 
+async def test_followers_leave_nothing_behind(house: House) -> None:
+    who = owner()
+    await house.track.logs.append(who, 0, frame(1, "out", b"hello"))
+    async for _ in house.track.logs.follow(ALICE, "run_1"):
+        break  # the client went away
+    async for _ in house.track.metrics.follow(ALICE, "run_1"):
+        break
+    await asyncio.sleep(0)  # a generator that nobody holds is closed by the loop
+    house.runs.add("run_1", name="job1", ended=True)
+    async for _ in house.track.logs.follow(ALICE, "run_1"):
+        pass
+    async for _ in house.track.metrics.follow(ALICE, "run_1"):
+        pass
+    heard = house.hints.listen("log:run_1")
+    assert house.hints.topics() == {"log:run_1"}
+    house.hints.drop(heard, "log:run_1")
+    assert house.hints.topics() == set()
+
+
 async def test_log_end_is_what_launch_waits_for(house: House) -> None:
     who = owner()
     assert await house.track.log_end(who.task) == 0

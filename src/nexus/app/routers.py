@@ -73,6 +73,7 @@ def studio(services: Services) -> APIRouter:
     return router(
         StudioServices(
             clock=services.clock,
+            hints=services.hints,
             sessions=AccessSource(services.access),
             launch=LaunchSource(services.launch, services.records),
             track=seen,

@@ -41,6 +41,10 @@ class Hints:
             self.drop(future, *topics)
         return bool(done)
 
+    def topics(self) -> set[str]:
+        """What somebody waits for now."""
+        return set(self._waiting)
+
     def drop(self, future: asyncio.Future[None], *topics: str) -> None:
         """Listen no more: topics that nobody waits for leave no trace."""
         for topic in topics:

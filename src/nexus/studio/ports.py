@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from nexus.deploy.model import Deployment, EndpointView
 from nexus.federate.model import Round
+from nexus.infra.hints import Hints
 from nexus.kernel.clock import Clock
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal
@@ -227,6 +228,7 @@ class Services:
     """What `studio.router` is given. A part that is None is not wired: its page says so and how to get it."""
 
     clock: Clock
+    hints: Hints
     sessions: Sessions
     launch: Launch
     track: Track

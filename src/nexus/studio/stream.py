@@ -12,8 +12,7 @@ from nexus.launch.model import RUN_LIFE, Run
 from nexus.studio.ports import Line, Services
 
 _TICK_S = 0.25
-_IDLE_S = 1.0  # between looks when nothing happens
-_ALIVE_S = 15.0  # a comment, so that proxies keep the connection
+_ALIVE_S = 15.0  # without news: a comment, so that proxies keep the connection
 _LIFE_S = 300.0  # then the browser connects again, and proves its session again
 _LINES = 400  # of one tick
 
@@ -39,25 +38,31 @@ class Cursors:
 
 
 async def run_events(services: Services, who: Principal, run_id: str, seen: Cursors) -> AsyncIterator[bytes]:
-    """What happens to a run from `seen` on, until its end has been told."""
-    clock, launch = services.clock, services.launch
-    began = said = clock.monotonic()
-    wait = _TICK_S
+    """What happens to a run (by its id) from `seen` on, until its end has been told.
+
+    Sleeps until somebody hints at the run; after news it looks once more a tick later, since one look takes only so
+    many lines.
+    """
+    clock, hints = services.clock, services.hints
+    topics = (f"launch.run:{run_id}", f"log:{run_id}", f"metrics:{run_id}")
+    began = clock.monotonic()
     yield b"retry: 1000\n\n"
     while clock.monotonic() - began < _LIFE_S:
-        run = await launch.run(who, run_id)
-        pieces, seen = await _news(services, who, run, seen)
-        for name, body in pieces:
-            yield _event(name, body, seen)
-            said = clock.monotonic()
-        if RUN_LIFE.is_final(run.state) and not pieces:
-            yield _event("end", None, seen)
-            return
-        if clock.monotonic() - said > _ALIVE_S:
-            said = clock.monotonic()
-            yield b":\n\n"
-        wait = _TICK_S if pieces else min(wait * 1.5, _IDLE_S)
-        await clock.sleep(wait)
+        heard = hints.listen(*topics)
+        try:
+            run = await services.launch.run(who, run_id)
+            pieces, seen = await _news(services, who, run, seen)
+            for name, body in pieces:
+                yield _event(name, body, seen)
+            if not pieces and RUN_LIFE.is_final(run.state):
+                yield _event("end", None, seen)
+                return
+            if not pieces and not await hints.until(heard, _ALIVE_S, *topics):
+                yield b":\n\n"
+        finally:
+            hints.drop(heard, *topics)
+        if pieces:
+            await clock.sleep(_TICK_S)
 
 
 async def _news(

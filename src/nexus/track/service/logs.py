@@ -87,17 +87,19 @@ class Logs:
         first = True
         while True:
             heard = self._hints.listen(*topics)
-            page = await self.page(principal, status.id, cursor=cursor, tail=tail if first else None, task=task)
-            quiet = self._clock.monotonic() - last
-            if page.lines or page.end or first or quiet >= _HEARTBEAT_S:
-                last = self._clock.monotonic()
-                yield page
-            if page.end:
-                heard.cancel()
-                return
-            full = len(page.lines) >= PAGE_LINES
-            first, cursor = False, page.cursor
-            await self._hints.until(heard, 0.0 if full else _POLL_S, *topics)
+            try:
+                page = await self.page(principal, status.id, cursor=cursor, tail=tail if first else None, task=task)
+                quiet = self._clock.monotonic() - last
+                if page.lines or page.end or first or quiet >= _HEARTBEAT_S:
+                    last = self._clock.monotonic()
+                    yield page
+                if page.end:
+                    return
+                full = len(page.lines) >= PAGE_LINES
+                first, cursor = False, page.cursor
+                await self._hints.until(heard, 0.0 if full else _POLL_S, *topics)
+            finally:
+                self._hints.drop(heard, *topics)
 
     async def search(
         self, principal: Principal, run: str, text: str, *, task: str = "", limit: int = 200

@@ -152,14 +152,16 @@ class Metrics:
             cursor = _cursor(await self._store.series([status.id])) or _NOTHING
         while True:
             heard = self._hints.listen(*topics)
-            news = await self.news(principal, status.id, cursor or _NOTHING)
-            cursor = news.cursor
-            yield news
-            if news.end:
-                heard.cancel()
-                return
-            full = any(len(curve.points) >= _POINTS_MAX for curve in news.curves)
-            await self._hints.until(heard, 0.0 if full else _POLL_S, *topics)
+            try:
+                news = await self.news(principal, status.id, cursor or _NOTHING)
+                cursor = news.cursor
+                yield news
+                if news.end:
+                    return
+                full = any(len(curve.points) >= _POINTS_MAX for curve in news.curves)
+                await self._hints.until(heard, 0.0 if full else _POLL_S, *topics)
+            finally:
+                self._hints.drop(heard, *topics)
 
     async def _may_see(self, principal: Principal, run: str) -> bool:
         try:
