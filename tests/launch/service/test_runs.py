@@ -207,7 +207,7 @@ async def test_cost_grows_while_a_task_holds_its_node(house: House) -> None:
     ended = await house.run(run)
     assert ended.cost == pytest.approx(0.1)
     again = await house.submit(role(needs=needs(cpu=4)))
-    await house.sync(node)  # it is back
+    await house.sync(node, price=3.6)  # it is back
     await house.order(node)
     await house.clock.sleep(200)
     waiting = await house.submit(role(needs=needs(cpu=4)))
