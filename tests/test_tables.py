@@ -39,7 +39,7 @@ def targets(registry: Registry[object] | Registry[click.Command] | Registry[Page
         (PAGES, modules("nexus/studio/pages/*.py")),
         (ALGORITHMS, modules("nexus/federate/core/algorithms/*.py")),
         (KINDS, modules("nexus/launch/core/kinds/*.py", "nexus/*/core/jobsection.py")),
-        (DIALECTS, modules("nexus/launch/core/jobfile/native.py", "nexus/launch/core/jobfile/fedml.py")),
+        (DIALECTS, modules("nexus/launch/core/jobfile/dialects/*.py")),
     ],
     ids=["commands", "pages", "algorithms", "kinds", "dialects"],
 )

@@ -1,14 +1,14 @@
-"""The groups of keys in FedML's `job.yaml`, one function each, and the draft of the native job that they fill."""
+"""The groups of keys in FedML's `job.yaml`, one function each."""
 
 from __future__ import annotations
 
 import shlex
 from typing import Any
 
-from nexus.kernel.errors import FileError
 from nexus.kernel.ids import to_name
-from nexus.launch.core.jobfile.problems import Problem, file_error, shown, unknown
-from nexus.launch.core.jobfile.tree import Fields, Items, Scalar, Tree, value_of
+from nexus.launch.core.jobfile.draft import Draft, native
+from nexus.launch.core.jobfile.problems import shown, unknown
+from nexus.launch.core.jobfile.tree import Fields, Scalar, Tree, value_of
 
 STRICT = "set -e\n"  # FedML's entry script stops at the first command that fails
 
@@ -17,32 +17,8 @@ _COMMAND = ("executable_interpreter", "executable_file_folder", "executable_file
 _PIECES = (*_COMMAND, "executable_conf_option", "executable_conf_file_folder", "executable_conf_file")
 
 
-class Draft:
-    """A native job in the making. What is taken from FedML's tree is gone from it; what is left becomes variables."""
-
-    def __init__(self, tree: Fields, file: str) -> None:
-        self.tree = Fields(tree.place, dict(tree.entries), dict(tree.keys))
-        self.file = file
-        self.native = Fields(tree.place)
-        self.resources = Fields(tree.place)
-        self.env = Fields(tree.place)
-        self.warnings: list[str] = []
-
-    def take(self, key: str) -> Tree | None:
-        return self.tree.entries.pop(key, None)
-
-    def put(self, key: str, value: Any, source: Tree, into: Fields | None = None) -> None:
-        target = self.native if into is None else into
-        target.entries[key], target.keys[key] = native(value, source), source.place
-
-    def set_env(self, name: str, value: str, source: Tree) -> None:
-        self.put(name, value, source, self.env)
-
-    def warn(self, source: Tree, message: str) -> None:
-        self.warnings.append(f"{self.file}:{source.place.line}: {message}")
-
-    def error(self, source: Tree, message: str, hint: str, field: str) -> FileError:
-        return file_error([Problem(message, hint, source.place, field)], self.file)
+class FedMLDraft(Draft):
+    """What is left of FedML's tree becomes variables; a key that FedML does not know in a group is no error there."""
 
     def script(self, key: str) -> Scalar | None:
         """A script: text, or the POSIX form where there is one for each system."""
@@ -61,9 +37,6 @@ class Draft:
             raise self.error(said, f"`{key}` needs text, not {shown(value_of(said))}", "Write `|` and a script.", key)
         return said
 
-    def listed(self, source: Tree, *values: dict[str, Any]) -> Items:
-        return Items(source.place, [native(value, source) for value in values])
-
     def group(self, tree: Tree, key: str, known: tuple[str, ...]) -> dict[str, Tree]:
         """The entries of a group of keys; others are named in a warning."""
         if isinstance(tree, Scalar) and tree.value is None:
@@ -78,19 +51,7 @@ class Draft:
         return {name: entry for name, entry in set_.items() if not (isinstance(entry, Scalar) and entry.value is None)}
 
 
-def native(value: Any, source: Tree) -> Tree:
-    """A plain value as a tree that stands where `source` does."""
-    if isinstance(value, Scalar | Items | Fields):
-        return value
-    if isinstance(value, dict):
-        entries = {key: native(entry, source) for key, entry in value.items()}
-        return Fields(source.place, entries, dict.fromkeys(entries, source.place))
-    if isinstance(value, list):
-        return Items(source.place, [native(item, source) for item in value])
-    return Scalar("" if value is None else str(value), value, source.place)
-
-
-def computing(draft: Draft, tree: Tree) -> None:
+def computing(draft: FedMLDraft, tree: Tree) -> None:
     """Accelerators and a price cap. FedML counts accelerators over all machines: here they are on one."""
     draft.take("computing")
     known = ("minimum_num_gpus", "maximum_cost_per_hour", "allow_cross_cloud_resources", "device_type", "resource_type")
@@ -114,7 +75,7 @@ def computing(draft: Draft, tree: Tree) -> None:
         draft.put("gpu", gpu, count or kind or tree, draft.resources)
 
 
-def docker(draft: Draft, tree: Tree) -> None:
+def docker(draft: FedMLDraft, tree: Tree) -> None:
     """A container image; registries are the node's business."""
     draft.take("docker")
     group = draft.group(tree, "docker", ("image", "username", "password", "registry", "ports"))
@@ -131,14 +92,14 @@ def docker(draft: Draft, tree: Tree) -> None:
             draft.warn(group[name], f"docker.{name} is not used: log the node's container engine in to its registry")
 
 
-def containerize(draft: Draft, tree: Tree) -> None:
+def containerize(draft: FedMLDraft, tree: Tree) -> None:
     """Nexus runs in a container if there is an image."""
     draft.take("containerize")
     if isinstance(tree, Scalar) and tree.value is True and "image" not in draft.native.entries:
         draft.warn(tree, "containerize without docker.image is not used: the job runs in its own environment")
 
 
-def serving(draft: Draft, tree: Tree) -> None:
+def serving(draft: FedMLDraft, tree: Tree) -> None:
     """What is deployed, under which name."""
     draft.take("serving_args")
     known = ("model_name", "model_id", "model_version", "model_storage_url", "endpoint_name", "endpoint_id")
@@ -164,7 +125,7 @@ def serving(draft: Draft, tree: Tree) -> None:
         draft.put("deploy", section, tree)
 
 
-def environment(draft: Draft, tree: Tree) -> None:
+def environment(draft: FedMLDraft, tree: Tree) -> None:
     """A script in the workspace that prepares the environment, unless `bootstrap` does."""
     draft.take("environment_args")
     script = draft.group(tree, "environment_args", ("bootstrap",)).get("bootstrap")
@@ -176,7 +137,7 @@ def environment(draft: Draft, tree: Tree) -> None:
         draft.put("setup", f"bash {shlex.quote(str(value_of(script)))}\n", script)
 
 
-def expert(draft: Draft, tree: Tree) -> None:
+def expert(draft: FedMLDraft, tree: Tree) -> None:
     """A command in pieces: interpreter, file, configuration and arguments."""
     draft.take("expert_mode")
     group = draft.group(tree, "expert_mode", (*_PIECES, "data_location", "bootstrap"))
@@ -203,34 +164,34 @@ def _joined(folder: str, file: str) -> str:
     return f"{folder.rstrip('/')}/{file}" if folder else file
 
 
-def project(draft: Draft, tree: Tree) -> None:
+def project(draft: FedMLDraft, tree: Tree) -> None:
     """The project that FedML files a run under."""
     draft.take("fedml_env")
     for name, entry in draft.group(tree, "fedml_env", ("project_name", "federate_project_name")).items():
         draft.warn(entry, f"fedml_env.{name} is not used: a run belongs to the project of your token")
 
 
-def framework(draft: Draft, tree: Tree) -> None:
+def framework(draft: FedMLDraft, tree: Tree) -> None:
     """Nothing depends on it."""
     draft.take("framework_type")
     if isinstance(tree, Scalar) and tree.value not in {None, "general"}:
         draft.warn(tree, "framework_type changes nothing: every framework is prepared by `bootstrap`")
 
 
-def pull_policy(draft: Draft, tree: Tree) -> None:
+def pull_policy(draft: FedMLDraft, tree: Tree) -> None:
     """Engines decide."""
     draft.take("image_pull_policy")
     draft.warn(tree, "image_pull_policy is not used: the node's container engine decides")
 
 
-def stored_job(draft: Draft, tree: Tree) -> None:
+def stored_job(draft: FedMLDraft, tree: Tree) -> None:
     """FedML's stored jobs live on its servers."""
     draft.take("job_args")
     for name, entry in draft.group(tree, "job_args", ("job_id", "config_id")).items():
         draft.warn(entry, f"job_args.{name} is not used: FedML's stored jobs are not here; `nexus restart RUN` is")
 
 
-def api_key(draft: Draft, tree: Tree) -> None:
+def api_key(draft: FedMLDraft, tree: Tree) -> None:
     """A secret in a file would be shown with the plan."""
     draft.take("run_api_key")
     draft.warn(tree, "run_api_key is left out, since a plan is shown: every task has its own token in NEXUS_TOKEN")

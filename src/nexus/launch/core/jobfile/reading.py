@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from nexus.kernel.errors import FileError, UsageError
 from nexus.kernel.ids import is_id, to_name
 from nexus.launch.core.compile import compile_job
-from nexus.launch.core.jobfile.dialects import DIALECTS, detect
+from nexus.launch.core.jobfile.dialects import Translation, translate
 from nexus.launch.core.jobfile.overrides import override
 from nexus.launch.core.jobfile.problems import Problem, dotted, file_error, problems_of, unknown
 from nexus.launch.core.jobfile.tree import Fields, Place, Scalar, Tree, place_of, read_trees, value_of
@@ -30,15 +30,19 @@ def read_jobs(text: str, *, file: str = "job.yaml", name: str = "job", overrides
     trees = read_trees(text, file)
     if not trees:
         raise FileError("the file says nothing", hint="Start with `run: COMMAND`.", file=file, line=1, column=1)
-    return _ordered([_read(tree, file, name, overrides) for tree in trees], trees, file)
+    translations = translate([_mapping(tree, file) for tree in trees], file)
+    specs = [_read(translation, file, name, overrides) for translation in translations]
+    return _ordered(specs, [translation.tree for translation in translations], file)
 
 
-def _read(tree: Tree, file: str, name: str, overrides: Sequence[str]) -> JobSpec:
+def _mapping(tree: Tree, file: str) -> Fields:
     if not isinstance(tree, Fields):
         raise _error(tree.place, file, "a job file is a mapping of keys to values", "Start with `run: COMMAND`.")
-    translation = DIALECTS.get(detect(tree, file)).translate(tree, file)
-    native = translation.tree
-    spec = read_native(native, file, name=name, overrides=overrides)
+    return tree
+
+
+def _read(translation: Translation, file: str, name: str, overrides: Sequence[str]) -> JobSpec:
+    spec = read_native(translation.tree, file, name=name, overrides=overrides)
     return spec.model_copy(update={"warnings": tuple(translation.warnings)})
 
 
@@ -122,7 +126,7 @@ def _compiles(spec: JobSpec, tree: Fields, file: str) -> None:
         raise _error(place_of(tree, path), file, error.message, error.hint, field) from error
 
 
-def _ordered(specs: list[JobSpec], trees: list[Tree], file: str) -> list[JobSpec]:
+def _ordered(specs: list[JobSpec], trees: Sequence[Tree], file: str) -> list[JobSpec]:
     """So that each comes after those it waits for."""
     by_name: dict[str, JobSpec] = {}
     for spec, tree in zip(specs, trees, strict=True):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from nexus.kernel.ids import to_name
 from nexus.launch.core.jobfile import fedml_parts as parts
 from nexus.launch.core.jobfile.dialects import Dialect, Translation
-from nexus.launch.core.jobfile.fedml_parts import Draft
+from nexus.launch.core.jobfile.fedml_parts import FedMLDraft
 from nexus.launch.core.jobfile.problems import shown, unknown
 from nexus.launch.core.jobfile.tree import Fields, Scalar, Tree, value_of
 
@@ -37,7 +37,15 @@ _COUNTS = ("client_num_in_total", "client_num_per_round", "worker_num")
 
 
 _MARKS = ("job", "bootstrap", "server_job", "job_type", "task_type", "job_subtype", "job_name", "framework_type")
-_MARKS_ALSO = ("containerize", "image_pull_policy", "run_api_key", "data_args", "model_args", "training_params")
+_MARKS_ALSO = (
+    "containerize",
+    "image_pull_policy",
+    "run_api_key",
+    "workspace",
+    "data_args",
+    "model_args",
+    "training_params",
+)
 
 
 class FedML:
@@ -45,20 +53,23 @@ class FedML:
 
     marks = frozenset({*_MARKS, *_MARKS_ALSO, *parts.GROUPS})
 
-    def translate(self, tree: Fields, file: str) -> Translation:
-        draft = Draft(tree, file)
-        _kind(draft)
-        _name_and_workspace(draft)
-        _commands(draft)
-        for key, part in _PARTS.items():
-            if key in tree.entries:
-                part(draft, tree.entries[key])
-        _variables(draft)
-        _finish(draft)
-        return Translation(draft.native, draft.warnings)
+    def translate(self, trees: list[Fields], file: str) -> list[Translation]:
+        return [_translated(tree, file) for tree in trees]
 
 
-def _kind(draft: Draft) -> None:
+def _translated(tree: Fields, file: str) -> Translation:
+    draft = FedMLDraft(tree, file)
+    _kind(draft)
+    _name_and_workspace(draft)
+    _commands(draft)
+    for key, part in _PARTS.items():
+        if key in tree.entries:
+            part(draft, tree.entries[key])
+    _variables(draft)
+    return draft.done()
+
+
+def _kind(draft: FedMLDraft) -> None:
     """Without a `job_type` FedML says train; a plain command is the same without a rendezvous."""
     for key in ("job_type", "task_type"):
         said = draft.take(key)
@@ -81,7 +92,7 @@ def _kind(draft: Draft) -> None:
         draft.warn(subtype, f"job_subtype {shown(subtype.value)} is not known, and changes nothing")
 
 
-def _name_and_workspace(draft: Draft) -> None:
+def _name_and_workspace(draft: FedMLDraft) -> None:
     workspace = draft.take("workspace")
     folder = workspace.text.strip() if isinstance(workspace, Scalar) and workspace.value is not None else ""
     if isinstance(workspace, Scalar):
@@ -97,7 +108,7 @@ def _name_and_workspace(draft: Draft) -> None:
         draft.put("name", to_name(folder.rstrip("/").rpartition("/")[2]), workspace or draft.tree)
 
 
-def _commands(draft: Draft) -> None:
+def _commands(draft: FedMLDraft) -> None:
     bootstrap, job, server = draft.script("bootstrap"), draft.script("job"), draft.script("server_job")
     if bootstrap:
         draft.put("setup", bootstrap.text, bootstrap)
@@ -118,14 +129,14 @@ def _commands(draft: Draft) -> None:
     draft.native.keys["roles"] = job.place
 
 
-def _alone(draft: Draft) -> None:
+def _alone(draft: FedMLDraft) -> None:
     """A federated job without a server is one process, such as a simulation."""
     kind = draft.native.entries.get("kind")
     if isinstance(kind, Scalar) and kind.text == "federate":
         draft.put("kind", "command", kind)
 
 
-def _clients(draft: Draft) -> int:
+def _clients(draft: FedMLDraft) -> int:
     """How many clients: FedML counts the machines that are bound to it; its configuration names say as much."""
     for group in draft.tree.entries.values():
         for key in _COUNTS if isinstance(group, Fields) else ():
@@ -136,7 +147,7 @@ def _clients(draft: Draft) -> int:
     return 1
 
 
-def _variables(draft: Draft) -> None:
+def _variables(draft: FedMLDraft) -> None:
     """Whatever mapping is left, as FedML flattens it."""
     draft.set_env("FEDML_CURRENT_VERSION", "release", draft.tree)
     for key in list(draft.tree.entries):
@@ -146,12 +157,12 @@ def _variables(draft: Draft) -> None:
         if isinstance(entry, Fields):
             _flatten(draft, f"FEDML_ENV_{key}", entry)
         elif not (isinstance(entry, Scalar) and entry.value is None):
-            _, hint = unknown(key, sorted(FedML.marks | {"workspace"}))
+            _, hint = unknown(key, sorted(FedML.marks))
             near = f" {hint}" if hint.startswith("Did") else ""
             draft.warn(entry, f"`{key}` means nothing to FedML or to Nexus, and is left out.{near}")
 
 
-def _flatten(draft: Draft, prefix: str, tree: Fields) -> None:
+def _flatten(draft: FedMLDraft, prefix: str, tree: Fields) -> None:
     for key, entry in tree.entries.items():
         name = f"{prefix}_{key}"
         if isinstance(entry, Fields):
@@ -167,14 +178,7 @@ def _text(tree: Tree) -> str:
     return json.dumps(value_of(tree), default=str)
 
 
-def _finish(draft: Draft) -> None:
-    env = draft.env
-    draft.native.entries["env"], draft.native.keys["env"] = env, draft.tree.place
-    if draft.resources.entries:
-        draft.native.entries["resources"], draft.native.keys["resources"] = draft.resources, draft.resources.place
-
-
-_PARTS: dict[str, Callable[[Draft, Tree], None]] = {
+_PARTS: dict[str, Callable[[FedMLDraft, Tree], None]] = {
     "computing": parts.computing,
     "docker": parts.docker,
     "containerize": parts.containerize,
