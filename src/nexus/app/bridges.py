@@ -11,6 +11,7 @@ from nexus.kernel.identity import Principal, PrincipalKind, Role
 from nexus.kernel.records import Records
 from nexus.launch.model import RUN_LIFE, RUNS, TASK_LIFE, TASKS, Run, Submission, Task
 from nexus.launch.service import Launch
+from nexus.launch.service.runs import find_run
 from nexus.track.model import StreamOwner
 from nexus.track.ports import RunStatus
 from nexus.track.service import Track
@@ -18,19 +19,21 @@ from nexus.track.service import Track
 
 @dataclass(frozen=True)
 class RunsByRecords:
-    """Runs, for `track.ports.Runs` and `federate.ports.Runs`."""
+    """Runs, for `track.ports.Runs`, `federate.ports.Runs`, and for Access: whose tokens still work."""
 
     records: Records
 
     async def find(self, project: str, run: str) -> RunStatus | None:
-        found = await self.records.get(RUNS, run)
-        if found is None or found.project != project:
-            named = await self.records.find(RUNS, {"project": project, "name": run}, newest=True, limit=1)
-            found = named[0] if named else None
-        if found is None:
+        try:
+            found = await find_run(self.records, project, run)
+        except NotFoundError:
             return None
         ended = RUN_LIFE.is_final(found.state) and not await self._live_tasks(found.id)
         return RunStatus(found.id, found.project, found.name, str(found.state), ended)
+
+    async def is_live(self, run: str) -> bool:
+        found = await self.records.get(RUNS, run)
+        return found is not None and not RUN_LIFE.is_final(found.state)
 
     async def _live_tasks(self, run: str) -> bool:
         live = [str(state) for state in TASK_LIFE.live]
@@ -84,7 +87,7 @@ class JobsByLaunch:
     async def run(self, run_id: str) -> Run:
         found = await self.records.get(RUNS, run_id)
         if found is None:
-            raise NotFoundError(f"no run {run_id}")
+            raise NotFoundError(f"no such run: {run_id}")
         return found
 
     async def tasks(self, run_id: str) -> Sequence[Task]:

@@ -102,7 +102,10 @@ class Runs(Protocol):
     """Look up runs."""
 
     async def find(self, project: str, run: str) -> RunStatus | None:
-        """The run of this project with that id, or the newest with that name; None if there is none."""
+        """The run of this project with that id, the newest with that name, or the only one whose id begins so.
+
+        None if there is none. Raises UsageError when several ids begin so.
+        """
         ...
 
 

@@ -37,7 +37,7 @@ class FolderShelf:
         if name not in self._names:
             near = difflib.get_close_matches(name, self._names, n=1)
             hint = f"Did you mean {near[0]}? " if near else ""
-            raise NotFoundError(f"no template {name[:80]!r}", hint=f"{hint}nexus store list shows them.")
+            raise NotFoundError(f"no such template: {name[:80]}", hint=f"{hint}`nexus store list` shows them.")
         return self._read(name)
 
     def _load(self, name: str) -> Template:

@@ -39,7 +39,7 @@ class Access:
         """The run by id or name in a project. Raises NotFoundError."""
         found = await self._runs.find(project, run)
         if found is None or found.project != project:
-            raise NotFoundError(f"no run {run}", hint="nexus runs lists them.")
+            raise NotFoundError(f"no such run: {run}", hint="`nexus runs` lists them.")
         return found
 
     async def streams(self, principal: Principal, run: str) -> RunStreams:

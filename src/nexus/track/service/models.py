@@ -64,7 +64,7 @@ class Models:
         """A model of a project. Raises NotFoundError."""
         found = await self._records.find(MODELS, {"project": project, "name": name}, limit=1)
         if not found:
-            raise NotFoundError(f"no model {name}", hint="nexus models lists them.")
+            raise NotFoundError(f"no such model: {name}", hint="`nexus models` lists them.")
         return found[0]
 
     async def find_version(self, project: str, name: str, version: str) -> ModelVersion:
@@ -73,7 +73,9 @@ class Models:
         where: Where = {"project": project, "model": name, "number": model.number(version)}
         found = await self._records.find(VERSIONS, where, limit=1)
         if not found:
-            raise NotFoundError(f"no model://{name}@{version}", hint=f"It has the versions 1..{model.latest}.")
+            raise NotFoundError(
+                f"no such version: model://{name}@{version}", hint=f"It has the versions 1..{model.latest}."
+            )
         return found[0]
 
     # ------------------------------------------------------------------ changing

@@ -54,12 +54,14 @@ def list_tokens(shell: Shell) -> None:
 def revoke(shell: Shell, token_id: str) -> None:
     """Revoke the token whose id starts with TOKEN_ID."""
     from nexus.access.faces.client import AccessClient
-    from nexus.kernel.errors import NotFoundError
+    from nexus.kernel.errors import NotFoundError, UsageError
 
     client = AccessClient(shell.http)
     found = [token for token in client.tokens() if token.id.startswith(token_id)]
-    if len(found) != 1:
-        raise NotFoundError(f"{len(found)} tokens start with {token_id}", hint="nexus token list shows them.")
+    if not found:
+        raise NotFoundError(f"no such token: {token_id}", hint="`nexus token list` shows their ids.")
+    if len(found) > 1:
+        raise UsageError(f"{len(found)} tokens start with {token_id!r}", hint="Write more of the id.")
     revoked = client.revoke(found[0].id)
     if shell.json:
         shell.emit(revoked)

@@ -22,7 +22,7 @@ from nexus.track.model import TaskLine
 @click.option("-t", "--times", is_flag=True, help="Begin lines with their time (UTC).")
 @click.pass_obj
 def command(shell: Shell, run: str, follow: bool, tail: int | None, task: str, search: str, times: bool) -> None:
-    """Print the log of RUN (an id or a name): all its tasks' lines, merged by time.
+    """Print the log of RUN (an id, the beginning of one, or a name): all its tasks' lines, merged by time.
 
     Lines of several tasks begin with the task's name; on a terminal, what came by standard error is red.
     """
