@@ -34,6 +34,10 @@ class StillClock:
         self.at += seconds
 
 
+async def run_lives(run: str) -> bool:
+    return run != "run_ended"
+
+
 ADMIN = Principal(PrincipalKind.USER, "ada", "p", Role.ADMIN)
 MEMBER = Principal(PrincipalKind.USER, "mel", "p", Role.MEMBER)
 VIEWER = Principal(PrincipalKind.USER, "vic", "p", Role.VIEWER)
@@ -51,7 +55,7 @@ def records() -> MemoryRecords:
 
 @pytest.fixture
 def access(records: MemoryRecords, clock: StillClock) -> Access:
-    return Access(records, clock, system_entropy, b"k" * 32)
+    return Access(records, clock, system_entropy, b"k" * 32, is_live=run_lives)
 
 
 async def test_a_token_proves_its_subject_role_and_project(access: Access) -> None:
@@ -126,6 +130,14 @@ async def test_a_login_code_becomes_one_session_with_the_same_role(access: Acces
         await access.exchange(code.secret)
 
 
+async def test_a_run_cannot_become_a_person(access: Access) -> None:
+    """Its token must not turn into a session that nobody gave."""
+    principal = await access.authenticate(access.run_token("run_1", "p"))
+    assert principal is not None
+    with pytest.raises(ForbiddenError):
+        await access.login_code(principal)
+
+
 async def test_a_node_that_joins_again_fences_its_old_token(access: Access) -> None:
     first = await access.node_token("node_1", "p")
     second = await access.node_token("node_1", "p")
@@ -143,10 +155,11 @@ async def test_run_tokens_are_signed(access: Access, records: MemoryRecords) -> 
     assert principal == Principal(PrincipalKind.RUN, "run_1", "p", Role.VIEWER)
     forged = secret.replace("run_1", "run_2")
     assert await access.authenticate(forged) is None
-    other = Access(records, StillClock(), system_entropy, b"z" * 32)
+    other = Access(records, StillClock(), system_entropy, b"z" * 32, is_live=run_lives)
     assert await other.authenticate(secret) is None
     with pytest.raises(ForbiddenError):
         principal.need(Role.MEMBER)
+    assert await access.authenticate(access.run_token("run_ended", "p")) is None
 
 
 async def test_ids_are_half_a_digest(access: Access) -> None:

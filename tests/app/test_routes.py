@@ -17,7 +17,8 @@ from nexus.access.model import Purpose
 from nexus.app.server import ROUTERS, create_app
 from nexus.app.settings import load_settings
 from nexus.app.wire import Services, open_services
-from nexus.kernel.identity import Role
+from nexus.kernel.identity import Principal, PrincipalKind, Role
+from nexus.launch.model import RolePlan, Run, RunPlan, Submission
 
 pytestmark = pytest.mark.anyio
 
@@ -56,6 +57,23 @@ def concrete(path: str) -> str:
     return re.sub(r"\{[^}]*\}", "x", path)
 
 
+async def submitted(services: Services, project: str) -> Run:
+    owner = Principal(PrincipalKind.USER, "ada", project, Role.ADMIN)
+    plan = RunPlan(kind="command", roles=(RolePlan(name="main", argv=("true",)),))
+    return await services.launch.submit(owner, Submission(name="secret", plan=plan))
+
+
+async def test_a_runs_token_ends_with_it(app: FastAPI, services: Services) -> None:
+    run = await submitted(services, "default")
+    headers = {"authorization": f"Bearer {services.access.run_token(run.id, 'default')}"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", headers=headers) as client:
+        assert (await client.get("/v1/runs")).status_code == 200
+        assert (await client.post(f"/v1/runs/{run.id}/stop")).status_code == 200
+        await services.launch.schedule_once()
+        services.access._cache.clear()  # as after its two seconds
+        assert (await client.get("/v1/runs")).status_code == 401
+
+
 async def test_no_route_answers_a_stranger(app: FastAPI) -> None:
     routes = walk(app.routes)
     assert len(routes) > 60
@@ -72,7 +90,7 @@ async def test_no_route_answers_a_stranger(app: FastAPI) -> None:
 
 async def test_a_node_and_a_run_may_not_do_what_people_do(app: FastAPI, services: Services) -> None:
     node = await services.access.node_token("node_x", "default")
-    run = services.access.run_token("run_x", "default")
+    run = services.access.run_token((await submitted(services, "default")).id, "default")
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         for token in (node, run):
@@ -81,6 +99,7 @@ async def test_a_node_and_a_run_may_not_do_what_people_do(app: FastAPI, services
                 ("POST", "/v1/runs"),
                 ("GET", "/v1/tokens"),
                 ("POST", "/v1/join-tokens"),
+                ("POST", "/v1/login-codes"),
             ]:
                 answer = await client.request(
                     method, path, headers={"authorization": f"Bearer {token}"}, json={"name": "x"}
@@ -91,13 +110,7 @@ async def test_a_node_and_a_run_may_not_do_what_people_do(app: FastAPI, services
 
 async def test_another_projects_things_do_not_exist(app: FastAPI, services: Services) -> None:
     """Two projects, every GET of one with the ids of the other: 404, not 403, and nothing shown."""
-    from nexus.kernel.identity import Principal, PrincipalKind
-    from nexus.launch.model import RolePlan, RunPlan, Submission
-
-    owner = Principal(PrincipalKind.USER, "ada", "ours", Role.ADMIN)
-    run = await services.launch.submit(
-        owner, Submission(name="secret", plan=RunPlan(kind="command", roles=(RolePlan(name="main", argv=("true",)),)))
-    )
+    run = await submitted(services, "ours")
     eve = await services.access.create(purpose=Purpose.USER, subject="eve", project="theirs", role=Role.ADMIN)
     transport = httpx.ASGITransport(app)
     headers = {"authorization": f"Bearer {eve.secret}"}

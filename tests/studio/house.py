@@ -133,7 +133,7 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
     """Everything, until it is left."""
     records, clock, hints = MemoryRecords(), SystemClock(), Hints()
     runs = RunsByRecords(records)
-    access = Access(records, clock, system_entropy, bytes(32))
+    access = Access(records, clock, system_entropy, bytes(32), is_live=runs.is_live)
     engine = open_engine(f"sqlite:///{folder / 'metrics.db'}")
     metrics_tables.metadata.create_all(engine)
     metrics = SqlMetrics(engine)

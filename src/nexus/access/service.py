@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from nexus.access.model import LIFETIME_S, ONCE, TOKENS, NewToken, Purpose, Token, TokenView
 from nexus.kernel.clock import Clock
-from nexus.kernel.errors import ConflictError, DeniedError, NotFoundError, UsageError
+from nexus.kernel.errors import ConflictError, DeniedError, ForbiddenError, NotFoundError, UsageError
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal, PrincipalKind, Role
 from nexus.kernel.records import Records
@@ -25,25 +25,36 @@ _CACHE_MAX = 10_000
 
 
 class Access:
-    """Tokens over records. `key` (32 bytes) signs the runs' tokens."""
+    """Tokens over records. `key` (32 bytes) signs the runs' tokens, which work for as long as `is_live` says."""
 
-    def __init__(self, records: Records, clock: Clock, entropy: Callable[[int], bytes], key: bytes) -> None:
+    def __init__(
+        self,
+        records: Records,
+        clock: Clock,
+        entropy: Callable[[int], bytes],
+        key: bytes,
+        *,
+        is_live: Callable[[str], Awaitable[bool]],
+    ) -> None:
         self._records = records
         self._clock = clock
         self._entropy = entropy
         self._key = key
+        self._is_live = is_live
         self._cache: dict[str, tuple[float, Principal | None]] = {}
 
     # ------------------------------------------------------------------ proving
 
     async def authenticate(self, secret: str) -> Principal | None:
-        """Whose secret it is; None if it is unknown, revoked, expired, or of a kind that only works once."""
+        """Whose secret it is; None if it is unknown, revoked, expired, of an ended run, or works once only."""
         now = self._clock.monotonic()
         key = hashlib.sha256(secret.encode()).hexdigest()
         cached = self._cache.get(key)
         if cached and cached[0] > now:
             return cached[1]
-        principal = self._run_principal(secret) if secret.startswith("nx_r_") else await self._stored_principal(secret)
+        principal = (
+            await self._run_principal(secret) if secret.startswith("nx_r_") else await self._stored_principal(secret)
+        )
         if len(self._cache) >= _CACHE_MAX:
             self._cache.clear()
         self._cache[key] = (now + _CACHE_S, principal)
@@ -144,8 +155,10 @@ class Access:
         return (await self.create(purpose=Purpose.NODE, subject=node, project=project)).secret
 
     async def login_code(self, principal: Principal) -> NewToken:
-        """A code that becomes one browser session with the asker's own role."""
+        """A code that becomes one browser session with the asker's own role. Raises ForbiddenError."""
         principal.need(Role.VIEWER)
+        if principal.kind is not PrincipalKind.USER:
+            raise ForbiddenError("only a person can log in", hint="Make the code with a person's token: nexus open")
         return await self.create(
             purpose=Purpose.LOGIN, subject=principal.subject, project=principal.project, role=principal.role
         )
@@ -167,14 +180,14 @@ class Access:
     # ------------------------------------------------------------------ runs
 
     def run_token(self, run: str, project: str) -> str:
-        """The token of a run's tasks: it may read the run's project and write what belongs to the run."""
+        """The token of a run's tasks, until the run ends: it may read the project and write what is the run's."""
         text = f"{run}.{project}"
         return f"nx_r_{text}.{self._sign(text)}"
 
-    def _run_principal(self, secret: str) -> Principal | None:
+    async def _run_principal(self, secret: str) -> Principal | None:
         text, _, signature = secret.removeprefix("nx_r_").rpartition(".")
         run, _, project = text.partition(".")
-        if not hmac.compare_digest(signature.encode(), self._sign(text).encode()):
+        if not hmac.compare_digest(signature.encode(), self._sign(text).encode()) or not await self._is_live(run):
             return None
         return Principal(PrincipalKind.RUN, run, project, Role.VIEWER)
 

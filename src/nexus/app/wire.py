@@ -84,8 +84,8 @@ async def open_services(settings: Settings) -> Services:
     records = open_records(settings.database_url)
     metrics = open_metrics(settings)
     blobs = open_blobs(settings.blobs_url)
-    access = Access(records, clock, system_entropy, Home(settings.home).key())
     runs = RunsByRecords(records)
+    access = Access(records, clock, system_entropy, Home(settings.home).key(), is_live=runs.is_live)
     logs = LogFiles(settings.home / "logs")
     track = Track(records, blobs, metrics, logs, clock, system_entropy, hints, runs)
     launch = Launch(

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from nexus.access.model import Purpose
 from nexus.access.service import Access
+from nexus.app.bridges import RunsByRecords
 from nexus.infra.clock import SystemClock, system_entropy
 from nexus.infra.hints import Hints
 from nexus.infra.http_client import HttpClient
@@ -117,7 +118,7 @@ def site() -> Iterator[Site]:
         return f"token-of-{run.id}"
 
     launch = Launch(records, clock, system_entropy, hints=Hints(), tracker=Tracker(), mint=mint)
-    access = Access(records, clock, system_entropy, b"k" * 32)
+    access = Access(records, clock, system_entropy, b"k" * 32, is_live=RunsByRecords(records).is_live)
     app = FastAPI()
     app.state.authenticate = access.authenticate
     answer_errors(app)
