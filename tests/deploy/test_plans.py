@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
+from dataclasses import replace
 
 import pytest
 
 from nexus.deploy.core.engines import ENGINES
 from nexus.deploy.core.jobsection import deployment
+from nexus.deploy.core.plans import revision, same
+from nexus.deploy.faces.words import curl, try_it
+from nexus.deploy.model import Deployment, EndpointState, EndpointView
 from nexus.deploy.serve import SERVERS, Serving, serving
 from nexus.kernel.errors import FileError, UsageError
 from nexus.launch.core.compile import compile_job
@@ -33,6 +39,43 @@ def test_a_predictor_becomes_replicas_that_are_restarted():
     assert plan.inputs == {"model": "model://digits@2"}
     wanted = deployment(spec, plan)
     assert (wanted.name, wanted.replicas, wanted.engine, wanted.pure) == ("digits", 3, "predictor", True)
+
+
+def test_an_example_travels_as_json_and_stays_when_only_the_model_changes():
+    spec, plan = read(PREDICTOR + "  example: {pixels: [0, 1.50, on], word: é}\n")
+    wanted = deployment(spec, plan)
+    assert json.loads(wanted.example) == {"pixels": [0, 1.5, "on"], "word": "é"}
+    first = revision(wanted, None, plan, "model://digits@2", 0.0)
+    bare = revision(Deployment(name="digits"), first, plan, "model://digits@3", 1.0)
+    assert (first.example, bare.example) == (wanted.example, wanted.example)
+    assert not same(first, replace(first, example=""))
+    assert deployment(*read(PREDICTOR)).example == ""
+
+
+def test_the_lines_to_try_are_whole():
+    view = EndpointView(
+        name="digits",
+        project="p",
+        user="ada",
+        state=EndpointState.READY,
+        reason="",
+        fault="",
+        url="http://here:1/e/digits",
+        engine="predictor",
+        model="model://digits@2",
+        replicas=1,
+        ready=1,
+        revision=1,
+        created=0,
+        updated=0,
+        openai=False,
+        example='{"text": "it\'s"}',
+    )
+    words = shlex.split(curl(view))
+    assert words[:2] == ["curl", "http://here:1/e/digits/predict"]
+    assert json.loads(words[words.index("-d") + 1]) == {"text": "it's"}
+    assert try_it(view) == "nexus endpoints call digits"
+    assert try_it(replace(view, openai=True)) == "nexus chat digits"
 
 
 def test_the_command_of_a_replica_is_one_that_serve_understands():

@@ -61,12 +61,15 @@ def test_digits_from_the_registry_to_an_endpoint_and_a_new_version_without_a_los
     job = REPOSITORY / "examples" / "serve-digits" / "job.yaml"
     view = json.loads(house.run("--json", "deploy", str(job), "--model", "digits@1", timeout_s=240))
     assert (view["state"], view["ready"], view["model"]) == ("ready", 2, "model://digits@1")
+    assert json.loads(house.run("endpoints", "call", "digits"))["digit"] == 6  # the job file's own example
+    assert json.loads(house.run("endpoints", "call", "digits", json.dumps(pixels()[0][0])))["digit"] == 0
     clients = [Load(view["url"], token(house)) for _ in range(3)]
     for client in clients:
         client.start()
     until(lambda: all(len(client.revisions) > 20 for client in clients), "the first answers")
     view = json.loads(house.run("--json", "deploy", "--name", "digits", "--model", "digits@2", timeout_s=240))
     assert (view["state"], view["revision"], view["model"]) == ("ready", 2, "model://digits@2")
+    assert json.loads(view["example"])["pixels"][3] == 13  # kept when only the model changes
     counts = [len(client.revisions) for client in clients]
     until(lambda: all(len(c.revisions) > n + 20 for c, n in zip(clients, counts, strict=True)), "the last answers")
     for client in clients:

@@ -38,6 +38,7 @@ class Deployment:
     replicas: int | None = None  # None: as many as now, or 1
     pure: bool = True  # answering a request twice does no harm: a replica that dies unanswered is replaced in silence
     limits: Limits = Limits()
+    example: str = ""  # inputs to try, as JSON
     job: str = ""  # the job file as the user wrote it
 
 
@@ -79,6 +80,7 @@ class Revision:
     moved: float  # when the rollout last came forward; what the ready timeout counts from
     pure: bool = True
     limits: Limits = Limits()
+    example: str = ""
     job: str = ""
     state: RevisionState = RevisionState.ROLLING
     reason: str = ""
@@ -230,3 +232,4 @@ class EndpointView:
     revisions: tuple[Revision, ...] = ()
     requests: int = 0
     errors: int = 0
+    example: str = ""  # inputs to try, as JSON

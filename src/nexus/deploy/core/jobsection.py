@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from nexus.deploy.core.adoption import ENDPOINT_VARIABLE, ENGINE_VARIABLE
 from nexus.deploy.core.engines import engine
@@ -41,6 +42,8 @@ class DeploySection(Section):
     """Requests at once per replica; more are answered 429."""
     timeout: float | None = Field(default=None, gt=0, le=86_400)
     """Seconds for one whole answer."""
+    example: JsonValue = None
+    """Inputs to try: what `nexus endpoints call` sends when you give none."""
 
 
 class Deploy:
@@ -129,6 +132,7 @@ def deployment(spec: JobSpec, plan: RunPlan, job: str = "") -> Deployment:
         replicas=section.replicas,
         pure=section.pure,
         limits=limits,
+        example="" if section.example is None else json.dumps(section.example, ensure_ascii=False),
         job=job,
     )
 

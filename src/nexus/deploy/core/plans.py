@@ -40,6 +40,7 @@ def revision(deployment: Deployment, serving: Revision | None, plan: RunPlan, mo
         moved=now,
         pure=serving.pure if bare and serving else deployment.pure,
         limits=serving.limits if bare and serving else deployment.limits,
+        example=serving.example if bare and serving else deployment.example,
         job=deployment.job or (serving.job if bare and serving else ""),
     )
 
@@ -51,7 +52,7 @@ def same(old: Revision, new: Revision) -> bool:
 
 def _essence(revision: Revision) -> tuple[object, ...]:
     plan = with_count(revision.plan, 1)
-    return (plan, revision.model, revision.engine, revision.pure, revision.limits)
+    return (plan, revision.model, revision.engine, revision.pure, revision.limits, revision.example)
 
 
 def with_count(plan: RunPlan, count: int) -> RunPlan:

@@ -330,6 +330,7 @@ def go_back(endpoint: Endpoint, back: Revision, now: float) -> Endpoint:
             moved=now,
             pure=back.pure,
             limits=back.limits,
+            example=back.example,
             job=back.job,
         )
         return start(endpoint, fresh, now)

@@ -95,6 +95,7 @@ def view(
         revisions=endpoint.revisions,
         requests=counted[0],
         errors=counted[1],
+        example=target.example,
     )
 
 

@@ -42,6 +42,15 @@ class DeployClient:
     def delete(self, name: str) -> None:
         self.http.request("DELETE", f"/v1/endpoints/{_part(name)}")
 
+    def predict(self, view: EndpointView, inputs: bytes, timeout_s: float) -> bytes:
+        """The endpoint's answer to `inputs` (JSON), by way of the gateway."""
+        gateway = HttpClient(view.url, self.http.token, timeout_s=timeout_s)
+        try:
+            headers = {"content-type": "application/json"}
+            return gateway.request("POST", "/predict", content=inputs, headers=headers).content
+        finally:
+            gateway.close()
+
     def follow(self, name: str, *, newest: bool = True, timeout_s: float = 600.0) -> Iterator[EndpointView]:
         """The endpoint at each change, until it serves in full: its newest revision, or with `newest=False` any.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
+
 from nexus.deploy.model import EndpointView, Revision
 from nexus.infra.shell import Shell
 
@@ -26,6 +29,16 @@ def progress(view: EndpointView) -> str:
     return f"{line} ({doing})" if doing else line
 
 
+def watch(shell: Shell, views: Iterable[EndpointView]) -> EndpointView | None:
+    """Say how it comes up, each step once; the last view, if there is one."""
+    said, view = "", None
+    for view in views:
+        if progress(view) != said:
+            said = progress(view)
+            shell.note(said)
+    return view
+
+
 def tell(shell: Shell, view: EndpointView) -> None:
     """Everything about one endpoint."""
     facts = {
@@ -41,6 +54,9 @@ def tell(shell: Shell, view: EndpointView) -> None:
     for name, value in facts.items():
         if value:
             shell.say(f"{name:<10}{value}")
+    shell.say(f"{'try it':<10}{try_it(view)}")
+    if not view.openai:
+        shell.say(f"{'':<10}{curl(view)}")
     shell.say()
     rows = [(r.task, str(r.revision), r.state, "yes" if r.ready else "no", r.address, r.detail) for r in view.running]
     shell.table(("REPLICA", "REVISION", "STATE", "READY", "ADDRESS", "DETAIL"), rows, empty="No replicas yet.")
@@ -54,8 +70,14 @@ def _revision(revision: Revision) -> tuple[str, ...]:
 
 
 def try_it(view: EndpointView) -> str:
-    """A command to try next."""
+    """A command to try next, which works as it stands if the job file gave an example."""
     if view.openai:
         return f"nexus chat {view.name}"
-    head = "-H \"Authorization: Bearer $NEXUS_TOKEN\" -H 'Content-Type: application/json'"
-    return f"curl {view.url}/predict {head} -d '[...]'"
+    return f"nexus endpoints call {view.name}" + ("" if view.example else " INPUTS  (as JSON, or @FILE)")
+
+
+def curl(view: EndpointView) -> str:
+    """The same for any other program, as a line for a shell."""
+    inputs = shlex.quote(view.example) if view.example else "@inputs.json"
+    head = "-H \"Authorization: Bearer $(nexus token show)\" -H 'Content-Type: application/json'"
+    return f"curl {view.url}/predict {head} -d {inputs}"

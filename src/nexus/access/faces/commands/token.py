@@ -31,6 +31,16 @@ def create(shell: Shell, name: str, role: str, expires: str | None) -> None:
     shell.note(f"Keep it: it is not shown again. Use it with: nexus login {shell.http.url} TOKEN")
 
 
+@command.command()
+@click.pass_obj
+def show(shell: Shell) -> None:
+    """Print the token that commands use here, for other programs: curl, the openai client."""
+    if shell.json:
+        shell.emit({"url": shell.http.url, "token": shell.http.token})
+        return
+    shell.say(shell.http.token)
+
+
 @command.command("list")
 @click.pass_obj
 def list_tokens(shell: Shell) -> None:

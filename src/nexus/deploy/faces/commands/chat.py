@@ -32,8 +32,7 @@ def command(shell: Shell, endpoint: str, no_browser: bool) -> None:
         raise UsageError(
             f"{endpoint} is not a language model (its engine is {view.engine})", hint=f"Try: {words.try_it(view)}"
         )
-    for view in client.follow(endpoint, newest=False):
-        shell.note(words.progress(view))
+    view = words.watch(shell, client.follow(endpoint, newest=False)) or view
     base = view.url.partition("/e/")[0] + "/v1"
     code = AccessClient(shell.http).login_code().secret
     page = quote(f"/chat?model={endpoint}", safe="/")

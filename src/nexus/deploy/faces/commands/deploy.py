@@ -58,12 +58,12 @@ def command(
             deployment = Deployment(name=name, model=given["model"], replicas=replicas)
     client = DeployClient(shell.http)
     view = client.deploy(deployment)
-    steps = client.follow(view.name) if not detach else iter(())
-    for step in steps:
-        shell.note(words.progress(step))
-        view = step
+    if not detach:
+        view = words.watch(shell, client.follow(view.name)) or view
     if shell.json:
         shell.emit(view)
         return
     shell.say(f"{view.name} is {view.state} at {view.url}")
-    shell.say(f"Try it: {words.try_it(view)}")
+    shell.say(f"Try it:  {words.try_it(view)}")
+    if not view.openai:
+        shell.say(f"or:      {words.curl(view)}")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import click
 
 from nexus.deploy.faces import words
 from nexus.deploy.faces.client import DeployClient
 from nexus.infra.shell import Shell
+from nexus.kernel.errors import NotFoundError, UsageError
 
 
 @click.group(invoke_without_command=True)
@@ -42,9 +46,7 @@ def rollback(shell: Shell, name: str, to: int) -> None:
     """Serve an earlier revision again."""
     client = DeployClient(shell.http)
     client.rollback(name, to)
-    view = None
-    for view in client.follow(name):
-        shell.note(words.progress(view))
+    view = words.watch(shell, client.follow(name))
     if shell.json:
         shell.emit(view)
     elif view:
@@ -53,8 +55,43 @@ def rollback(shell: Shell, name: str, to: int) -> None:
 
 @command.command()
 @click.argument("name")
+@click.argument("inputs", required=False)
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=300.0, show_default=True, help="Seconds to wait.")
+@click.pass_obj
+def call(shell: Shell, name: str, inputs: str | None, timeout: float) -> None:
+    """Send INPUTS (JSON, or @FILE that holds it) to an endpoint and print its answer. Without INPUTS, its example."""
+    client = DeployClient(shell.http)
+    view = client.show(name)
+    if view.openai:
+        raise UsageError(f"{name} is a language model", hint=f"Talk to it: nexus chat {name}")
+    given = _inputs(inputs) if inputs is not None else view.example.encode()
+    if not given:
+        hint = f"nexus endpoints call {name} '[1, 2]', or write an `example:` in the job file's deploy section."
+        raise UsageError(f"{name} has no example to send", hint=hint)
+    click.echo(client.predict(view, given, timeout))
+
+
+def _inputs(words: str) -> bytes:
+    """What the command line says, or the file that it names. Raises UsageError, NotFoundError."""
+    try:
+        given = Path(words[1:]).read_bytes() if words.startswith("@") else words.encode()
+    except OSError as error:
+        raise NotFoundError(f"cannot read {words[1:]}: {error.strerror}", hint="@FILE names a file of JSON.") from error
+    try:
+        json.loads(given)
+    except ValueError as error:
+        raise UsageError(
+            f"the inputs are not JSON: {error}", hint="""Such as '{"pixels": [0, 1]}', or @FILE."""
+        ) from error
+    return given
+
+
+@command.command()
+@click.argument("name")
 @click.pass_obj
 def delete(shell: Shell, name: str) -> None:
     """Stop an endpoint's replicas and forget it."""
     DeployClient(shell.http).delete(name)
+    if shell.json:
+        shell.emit({"name": name, "state": "deleting"})
     shell.say(f"{name} is going away")
