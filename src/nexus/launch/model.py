@@ -329,6 +329,7 @@ class Node(Record):
     drain: bool = False  # somebody asked for DRAINING, which a silence does not make forgotten
     seen: float = 0.0
     boot: str = ""  # changes when the agent's home or the machine was made anew
+    earlier_boots: tuple[str, ...] = ()  # the last few before: what still comes from them is late
     agent_version: str = ""
     isolation: tuple[str, ...] = ("process",)
     epoch: int = 0  # the highest lease epoch given on this node

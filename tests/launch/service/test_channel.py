@@ -147,6 +147,21 @@ async def test_a_machine_made_anew_has_lost_its_tasks_at_once(house: House) -> N
 
 
 @in_house
+async def test_a_late_report_from_before_a_machine_started_anew_undoes_nothing(house: House) -> None:
+    """Found by the simulation (seed 132): it looked like one more new start, and the new tasks were given away."""
+    node = await house.join()
+    await house.sync(node, boot="boot1")
+    await house.sync(node, boot="boot2")
+    run = await house.submit()
+    await house.settle()
+    with pytest.raises(FencedError, match="started anew"):
+        await house.sync(node, boot="boot1")
+    await house.settle()
+    assert (await house.run(run)).state is RunState.STARTING
+    await house.sync(node, boot="boot2")
+
+
+@in_house
 async def test_a_node_that_forgot_a_task_loses_its_lease(house: House) -> None:
     node = await house.join()
     run = await house.submit()

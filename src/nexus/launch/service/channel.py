@@ -22,6 +22,7 @@ from nexus.launch.service.inputs import Inputs
 
 log = structlog.get_logger()
 _LOG_POLL_S = 0.25  # a hint usually says that a log has arrived; this is for a tracker in another process
+_REMEMBERED_BOOTS = 8
 _BEFORE_START = frozenset({TaskState.LEASED, TaskState.PREPARING, TaskState.READY})
 
 
@@ -97,6 +98,11 @@ class Channel:
         node = await self._context.records.get(NODES, node_id)
         if node is None:
             raise NotFoundError("this node was removed", hint="Join again: nexus agent join URL TOKEN")
+        if report.info.boot in node.earlier_boots:  # it knows nothing of what was begun since, and must not undo it
+            raise FencedError(
+                f"{node.name} has started anew since this was said",
+                hint="If two machines use this node's identity, let one of them join under its own: nexus agent join",
+            )
         tasks = {task.id: task for task in await self._live(node_id)}
         for one in report.tasks:  # those that are over already, to be acknowledged
             if one.task not in tasks:
@@ -239,8 +245,10 @@ def check_protocol(protocol: int) -> None:
 
 def described(node: Node, info: NodeInfo) -> Node:
     """The node as its agent describes it now; its name stays the one that it joined with."""
+    anew = node.boot not in {"", info.boot}
     return replace(
         node,
+        earlier_boots=(*node.earlier_boots, node.boot)[-_REMEMBERED_BOOTS:] if anew else node.earlier_boots,
         provider=info.provider,
         capacity=info.capacity,
         labels=dict(info.labels),
