@@ -174,13 +174,14 @@ def test_no_page_has_a_barrier(engine: Browser, site: Site, scheme: str) -> None
         assert not [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in found], path
 
 
-def test_nothing_scrolls_sideways_on_a_phone(engine: Browser, site: Site) -> None:
+def test_nothing_scrolls_sideways(engine: Browser, site: Site) -> None:
     paths = furnish(site)
-    page = open_page(engine, site, width=390)
-    for path in paths:
-        page.goto(site.url + path)
-        page.wait_for_load_state("load")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+    for width in (1280, 390):
+        page = open_page(engine, site, width=width)
+        for path in paths:
+            page.goto(site.url + path)
+            page.wait_for_load_state("load")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
     page.get_by_role("button", name="Menu").click()
     page.get_by_role("link", name="Nodes").click()
     expect(page.locator("h1")).to_have_text("Nodes")
@@ -209,8 +210,12 @@ def furnish(site: Site) -> list[str]:
     site.do(house.points(owner, learning(100)))
     site.do(house.log(owner, "\x1b[33mcareful\x1b[0m", "x" * 500))
     site.do(house.artifact(owner, "digits", b"weights", ArtifactKind.MODEL))
+    site.do(
+        house.artifact(owner, "figures/of/the-last-epoch/confusion-matrix-of-classes.png", b"", ArtifactKind.ARTIFACT)
+    )
     site.do(with_chat_model(house, "parrot", ["hi"]))
     fixed = (
         "/runs /nodes /rounds /models /models/digits /endpoints /endpoints/parrot /chat /store /store/federated /login"
     )
-    return [*fixed.split(), f"/rounds/{queued.id}", f"/runs/{queued.id}", f"/runs/{run.id}"]
+    runs = [f"/runs/{one.id}" for one in (queued, failed, run)]
+    return [*fixed.split(), f"/rounds/{queued.id}", *runs]

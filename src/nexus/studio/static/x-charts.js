@@ -7,6 +7,22 @@ const tint = (/** @type {string} */ name) => getComputedStyle(document.documentE
 const say = (/** @type {number | null} */ value) =>
   value === null ? "—" : Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(4)));
 
+const WHOLE = Array.from({ length: 36 }, (_, i) => [1, 2, 5][i % 3] * 10 ** Math.floor(i / 3)); // no half steps
+const PAD = { pad: 0.1, soft: 0, mode: 3 };
+
+// One point, or one value again and again, is drawn in the middle, at its own scale.
+/** @param {any} plot @param {number | null} least @param {number | null} most */
+const acrossSteps = (plot, least, most) => {
+  const steps = plot.data[0];
+  return steps.length === 1 ? [steps[0] - 1, steps[0] + 1] : [least ?? 0, most ?? 1];
+};
+/** @param {any} _ @param {number | null} least @param {number | null} most */
+const aroundValues = (_, least, most) => {
+  if (least === null || most === null) return [0, 1];
+  const room = Math.abs(least) / 10 || 1;
+  return least === most ? [least - room, most + room] : uPlot.rangeNum(least, most, { min: PAD, max: PAD });
+};
+
 class Chart {
   /** @param {string} key */
   constructor(key) {
@@ -68,8 +84,8 @@ class Chart {
     }));
     return {
       ...this.size(),
-      scales: { x: { time: false } },
-      axes: [{ ...axis, size: 26, space: 60 }, { ...axis, size: 52, values: (/** @type {any} */ _, /** @type {number[]} */ v) => v.map(say) }],
+      scales: { x: { time: false, range: acrossSteps }, y: { range: aroundValues } },
+      axes: [{ ...axis, size: 26, space: 60, incrs: WHOLE }, { ...axis, size: 52, values: (/** @type {any} */ _, /** @type {number[]} */ v) => v.map(say) }],
       cursor: { sync: { key: "run" }, points: { size: 6 }, drag: { x: true, y: false } },
       series: [{ label: "step" }, ...series],
     };
