@@ -69,6 +69,16 @@ async def test_a_workspace_that_leaves_its_folder_is_refused(server: Server, hom
     assert server.text("task_1") == ""
 
 
+async def test_a_workspace_that_is_gone_says_what_to_do(server: Server, home: Path, order) -> None:
+    server.want(order("echo never", workspace=hashlib.sha256(b"gone").hexdigest()))
+    async with agent_in_process(server, home):
+        await until(lambda: is_final(server, "task_1"))
+    report = server.reports["task_1"]
+    assert (report.state, report.cause) == (TaskState.FAILED, Cause.SETUP)
+    assert "any more" in report.detail
+    assert "Launch the job again" in report.detail
+
+
 async def test_a_workspace_that_arrives_damaged_is_refused(server: Server, home: Path, order) -> None:
     digest = hashlib.sha256(b"right").hexdigest()
     server.blobs[digest] = b"wrong"

@@ -35,3 +35,17 @@ def test_down_can_stop_the_runs_first(house: House) -> None:
     assert house.json("show", run)["run"]["state"] == "stopped"
     house.run("down")
     assert "does not run here" in house.run("down")
+
+
+def test_a_removed_nodes_agent_is_not_started_again_until_the_next_up(house: House) -> None:
+    house.up()
+    agent = house.agent_pid()
+    name = house.json("nodes")[0]["node"]["name"]
+    house.run("nodes", "remove", name)
+    until(lambda: "agent.refused" in (house.home / "up.log").read_text(), "the agent's end")
+    assert not Path(f"/proc/{agent}").exists()
+    assert house.json("nodes") == []
+    house.run("down")
+    house.up()
+    until(lambda: house.json("nodes"), "the new node")
+    assert "hi" in house.run("launch", "--yes", "--follow", "--", "echo", "hi")

@@ -16,7 +16,7 @@ import structlog
 from nexus.access.service import Access
 from nexus.agent.adapters.probe import probe
 from nexus.agent.wire import Membership, membership, remember
-from nexus.kernel.errors import NexusError
+from nexus.kernel.errors import DeniedError, NexusError
 from nexus.launch.service import Launch
 
 log = structlog.get_logger()
@@ -41,7 +41,10 @@ async def join_this_machine(home: Path, url: str, access: Access, launch: Launch
 
 
 async def keep_agent(home: Path, output: Path) -> None:
-    """Run the agent until cancelled; when it ends by itself (killed, crashed), start it again after a growing pause."""
+    """Run the agent until cancelled; when it ends by itself (killed, crashed), start it again after a growing pause.
+
+    Not when its node was removed: then a person does not want it, and the next `nexus up` joins anew.
+    """
     pause_s = _PAUSE_S
     await _end_orphan(home)
     while True:
@@ -52,6 +55,11 @@ async def keep_agent(home: Path, output: Path) -> None:
         except asyncio.CancelledError:
             await _stop(child)
             raise
+        if code == DeniedError.exit_code:
+            log.warning(
+                "agent.refused", hint="Its node was removed. `nexus down` and `nexus up` join this machine anew."
+            )
+            return
         log.warning("agent.ended", exit_code=code, again_in_s=pause_s)
         await asyncio.sleep(pause_s)
         lived_s = asyncio.get_running_loop().time() - started

@@ -11,7 +11,7 @@ from pathlib import Path
 from nexus.agent.adapters.home import TaskHome
 from nexus.agent.adapters.packages import is_package, unpack
 from nexus.agent.ports import Fetch
-from nexus.kernel.errors import LimitError, UsageError
+from nexus.kernel.errors import LimitError, NotFoundError, UsageError
 from nexus.kernel.units import format_bytes
 from nexus.launch.protocol import TaskOrder
 
@@ -43,7 +43,13 @@ async def _bring_workspace(order: TaskOrder, home: TaskHome, fetch: Fetch) -> No
     if order.workspace is None:
         home.work.mkdir(mode=0o700)
         return
-    await _bring(order.workspace, home.work, home, fetch)
+    try:
+        await _bring(order.workspace, home.work, home, fetch)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"the server does not have the workspace {order.workspace[:12]} any more",
+            hint="Launch the job again from its folder: its files are sent anew.",
+        ) from error
 
 
 async def _bring(digest: str, target: Path, home: TaskHome, fetch: Fetch) -> None:
