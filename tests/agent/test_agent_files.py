@@ -165,7 +165,9 @@ async def test_a_setup_that_fails_says_why(server: Server, home: Path, order) ->
     report = server.reports["task_1"]
     assert (report.state, report.cause) == (TaskState.FAILED, Cause.SETUP)
     assert "exited with code 2" in report.detail
+    assert "(trying / ls: " in report.detail  # its last words, on one line
     assert "/no/such/folder" in report.detail
+    assert "\n" not in report.detail
     assert "not reached" not in server.text("task_1", "nexus")
     assert not _find(home / "environments", "ok")
 

@@ -25,7 +25,7 @@ def test_later_sources_win(tmp_path: Path) -> None:
     [
         ("prot = 1", FileError, "no setting is called 'prot'"),
         ("port = ", FileError, "Invalid value"),
-        ('port = "x"', UsageError, "takes a int"),
+        ('port = "x"', UsageError, "takes a whole number"),
         ('agent = "maybe"', UsageError, "true or false"),
         ('lease = "soon"', UsageError, "not a duration"),
     ],

@@ -34,6 +34,7 @@ def test_rounds_are_shown_and_kept(tmp_path):
     result = call("simulate", str(SMALL), "--rounds", "3", "--workers", "1", "--out", str(tmp_path / "o"))
     assert "accuracy" in result.output
     assert "3/3" in result.output
+    assert f"{tmp_path}/o/" in result.output.splitlines()[0]  # said before anything is written
     assert {path.name for path in (tmp_path / "o").iterdir()} == {"rounds.jsonl", "model.safetensors", "result.json"}
 
 

@@ -90,9 +90,11 @@ def _convert(name: str, value: Any) -> Any:
     kind: type[Any] = type(getattr(Settings(), name))
     if kind is bool and isinstance(value, str):
         if value.lower() not in {"0", "1", "true", "false", "yes", "no"}:
-            raise UsageError(f"the setting {name} is {value!r}; it takes true or false")
+            raise UsageError(f"the setting {name} is {value!r}; it takes true or false", hint="Write true or false.")
         return value.lower() in {"1", "true", "yes"}
     try:
         return kind(value)
     except ValueError as error:
-        raise UsageError(f"the setting {name} is {value!r}; it takes a {kind.__name__}") from error
+        takes = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
+        hint = f"Set NEXUS_{name.upper()}, or `{name}` in config.toml, to {takes}."
+        raise UsageError(f"the setting {name} is {value!r}; it takes {takes}", hint=hint) from error

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from nexus.kernel.errors import NexusError, UnavailableError, from_dict
+from nexus.kernel.errors import NexusError, UnavailableError, UsageError, from_dict
 
 T = TypeVar("T")
 
@@ -20,8 +20,11 @@ class HttpClient:
     def __init__(
         self, url: str, token: str, *, timeout_s: float = 30.0, transport: httpx.BaseTransport | None = None
     ) -> None:
+        """Raises UsageError for what is no URL."""
         self.url = url.rstrip("/")
         self.token = token
+        if not self.url.startswith(("http://", "https://")):
+            raise UsageError(f"{url!r} is not the URL of a server", hint="Such as http://127.0.0.1:7717")
         headers = {"authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, transport=transport)
 

@@ -23,7 +23,8 @@ from nexus.launch.core.environment import environment, port_variable
 from nexus.launch.protocol import TaskOrder
 
 SETUP_TIMEOUT_S = 1800.0
-_TAIL_LINES = 12
+_TAIL_LINES = 3
+_PREPARING = "preparing the environment"
 
 
 class ProcessRunner:
@@ -71,7 +72,7 @@ class ProcessRunner:
         async with self._environments.building(name, waiting) as is_needed:
             if not is_needed:
                 return
-            say("preparing the environment")
+            say(_PREPARING)
             started = now_s()
             await self._environments.create(name)
             await self._run_setup(order, home, name)
@@ -99,7 +100,12 @@ class ProcessRunner:
         if end.exit_code != 0 or end.signal:
             words = f"it took longer than {self._setup_timeout_s:g} s" if end.killed_for == "timeout" else in_words(end)
             words = "its lease ran out" if end.killed_for == "lease" else words
-            raise JobError(f"the setup failed: {words}", hint=self._spool.tail(order, _TAIL_LINES))
+            raise JobError(f"the setup failed: {words}", hint=self._last_words(order))
+
+    def _last_words(self, order: TaskOrder) -> str:
+        """What the setup said last, on one line: reasons stand in tables; the whole of it stands in the log."""
+        lines = [line.strip() for line in self._spool.tail(order, _TAIL_LINES).splitlines()]
+        return " / ".join(line for line in lines if line and line != _PREPARING)
 
     async def _until_end(self, place: Path) -> Exit:
         while True:

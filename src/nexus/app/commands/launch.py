@@ -32,7 +32,7 @@ _BAR_FROM_B = 1_000_000  # smaller uploads are over before a bar is read
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a field of the job file.")
 @click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable; without a value, from here.")
 @click.option("-n", "--name", help="What the run is called.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask about what costs money.")
 @click.option("-f/-d", "--follow/--detach", default=None, help="Follow the log to the end.  [default: on a terminal]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @click.pass_obj
@@ -171,12 +171,14 @@ def _submit(shell: Shell, jobs: Jobs, *, ask: bool) -> list[Run]:
 
 
 def _ask(shell: Shell, placement: Placement) -> None:
-    """A person is asked; a script that did not say --yes may run what costs nothing."""
+    """A person is asked about what costs money, or has to wait; a script must say --yes to what costs money."""
     from nexus.kernel.errors import UsageError
 
     if shell.is_tty and sys.stdin.isatty():
-        question = "Launch?" if placement.fits else "No machine fits now; launch, and wait for one?"
-        click.confirm(question, default=True, abort=True, err=True)
+        if not placement.fits:
+            click.confirm("No machine fits now. Launch, and wait for one?", default=True, abort=True, err=True)
+        elif placement.price:
+            click.confirm(f"This costs {placement.price:.2f} per hour. Launch?", default=True, abort=True, err=True)
     elif placement.price:
         raise UsageError(f"this costs {placement.price:.2f} per hour, and nobody is here to ask", hint="Add --yes.")
 

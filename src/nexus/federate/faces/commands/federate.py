@@ -60,15 +60,17 @@ def simulate(
     given = {"algorithm": algorithm, "rounds": rounds, "cohort": cohort, "seed": seed}
     wanted = {name: str(value) for name, value in given.items() if value is not None} | _pairs(changes)
     settings = check(override(task.settings, wanted), task.clients)
+    folder = out or Path(os.environ.get("NEXUS_OUTPUTS", "federated"))
     if plan:
-        _show_plan(shell, app, task, settings)
+        _show_plan(shell, app, task, settings, folder)
         return
+    shell.say(f"{settings.algorithm} over {task.clients} clients; the model and the rounds go to {folder}/")
     progress = Progress(shell, settings)
     result = simulate(task, settings, workers=workers, each=progress.show)
-    paths = result.save(out or Path(os.environ.get("NEXUS_OUTPUTS", "federated")))
+    paths = result.save(folder)
     if shell.json:
         shell.emit({"settings": settings, "rounds": result.rounds, "files": {k: str(v) for k, v in paths.items()}})
-    shell.say(f"model and rounds: {paths['model.safetensors'].parent}")
+    shell.say(f"the model: {paths['model.safetensors']}")
 
 
 class Progress:
@@ -108,7 +110,7 @@ def _pairs(changes: tuple[str, ...]) -> dict[str, str]:
     return pairs
 
 
-def _show_plan(shell: Shell, app: Path, task: Task, settings: Settings) -> None:
+def _show_plan(shell: Shell, app: Path, task: Task, settings: Settings, folder: Path) -> None:
     from nexus.federate.simulation import describe
 
     facts = describe(task, settings)
@@ -127,6 +129,7 @@ def _show_plan(shell: Shell, app: Path, task: Task, settings: Settings) -> None:
             ("algorithm", f"{settings.algorithm} {options}"),
             ("local", f"epochs={local.epochs} batch={local.batch} lr={local.lr:g}"),
             ("seed", str(settings.seed)),
+            ("results", f"{folder}/"),
             ("traffic", f"{format_bytes(facts['bytes_up'])} up, {format_bytes(facts['bytes_down'])} down, all rounds"),
         ],
     )

@@ -8,7 +8,7 @@ from nexus.infra.shell import Shell
 from nexus.launch.core.exits import why_it_ended
 from nexus.launch.faces.client import LaunchClient
 from nexus.launch.faces.words import state_of
-from nexus.launch.model import TASK_LIFE, Run, Task, TaskState
+from nexus.launch.model import RUN_LIFE, TASK_LIFE, Run, Task, TaskState
 
 
 @click.command()
@@ -29,13 +29,14 @@ def command(shell: Shell, run: str) -> None:
 
 def explain(run: Run, tasks: list[Task]) -> list[str]:
     """In words: the state, the reason, every rejection, and what each task does or why it ended."""
-    lines = [f"{run.name} is {state_of(run)}" + (f": {run.reason}" if run.reason else "")]
+    stands = f"{run.name} {state_of(run)}" if RUN_LIFE.is_final(run.state) else f"{run.name} is {state_of(run)}"
+    lines = [stands + (f": {run.reason}" if run.reason else "")]
     lines += [f"  {rejection}" for rejection in run.rejections]
     for task in tasks:
         if task.run_attempt != run.attempt and TASK_LIFE.is_final(task.state):
             continue
         if TASK_LIFE.is_final(task.state):
-            if task.state is not TaskState.SUCCEEDED:
+            if task.state is not TaskState.SUCCEEDED and why_it_ended(task) != run.reason:
                 lines.append(f"  {task.role}[{task.index}] {why_it_ended(task)}")
         elif task.state is not TaskState.RUNNING:
             waits = "" if task.go or task.state is not TaskState.READY else "waits for the rest of its gang"
