@@ -119,17 +119,16 @@ def _show_plan(shell: Shell, app: Path, task: Task, settings: Settings, folder: 
         return
     options = " ".join(f"{name}={value:g}" for name, value in facts["options"].items())
     local = settings.local
-    shell.table(
-        ("", ""),
-        [
-            ("task", str(app)),
-            ("model", f"{facts['parameters']} parameters, {format_bytes(facts['parameters'] * 4)}"),
-            ("clients", f"{facts['clients']}, {settings.cohort} in each of {settings.rounds} rounds"),
-            ("samples", f"{facts['samples']['least']} to {facts['samples']['most']} a client"),
-            ("algorithm", f"{settings.algorithm} {options}"),
-            ("local", f"epochs={local.epochs} batch={local.batch} lr={local.lr:g}"),
-            ("seed", str(settings.seed)),
-            ("results", f"{folder}/"),
-            ("traffic", f"{format_bytes(facts['bytes_up'])} up, {format_bytes(facts['bytes_down'])} down, all rounds"),
-        ],
-    )
+    lines = {
+        "task": str(app),
+        "model": f"{facts['parameters']} parameters, {format_bytes(facts['parameters'] * 4)}",
+        "clients": f"{facts['clients']}, {settings.cohort} in each of {settings.rounds} rounds",
+        "samples": f"{facts['samples']['least']} to {facts['samples']['most']} a client",
+        "algorithm": f"{settings.algorithm} {options}",
+        "local": f"epochs={local.epochs} batch={local.batch} lr={local.lr:g}",
+        "seed": str(settings.seed),
+        "traffic": f"{format_bytes(facts['bytes_up'])} up, {format_bytes(facts['bytes_down'])} down, all rounds",
+        "results": f"{folder}/",
+    }
+    for name, value in lines.items():
+        shell.say(f"{name:<11}{value}")
