@@ -140,13 +140,46 @@ def test_numbers_come_from_whatever_float_takes(tmp_path: Path) -> None:
     }
 
 
+def test_scalars_of_numpy_are_numbers_everywhere(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    recorder = Recorder(str(tmp_path))
+    recorder.log({"a": numpy.float32(1.5), "b": numpy.array(2), "c": numpy.array([[3]])}, numpy.int64(7))
+    recorder.flush()
+    assert read(tmp_path) == {"a": [(7, 1.5)], "b": [(7, 2.0)], "c": [(7, 3.0)]}
+    recorder.param({"sizes": [numpy.int64(3), 4], "deep": {"x": numpy.float32("nan")}, "at": Path("/data")})
+    said = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    for text in (b'{"sizes": [3, 4]}', b'{"deep": {"x": "nan"}}', b'{"at": "/data"}'):
+        assert text in said
+
+
+@pytest.mark.torch
+def test_a_loss_within_its_gradient_is_a_number(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    recorder = Recorder(str(tmp_path))
+    loss = (torch.ones(1, requires_grad=True) * 2).sum()
+    recorder.log({"loss": loss, "one": torch.tensor([3])}, None)  # without a warning: here it would fail
+    recorder.flush()
+    assert read(tmp_path) == {"loss": [(0, 2.0)], "one": [(0, 3.0)]}
+    with pytest.raises(UsageError, match="one number"):
+        recorder.log({"loss": torch.ones(3)}, None)
+
+
+def test_a_hundred_thousand_names_are_kept(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path))
+    recorder.log({f"key/{number}": float(number) for number in range(100_000)}, None)
+    recorder.flush()
+    found = read(tmp_path)
+    assert len(found) == 100_000
+    assert found["key/99999"] == [(0, 99999.0)]
+
+
 @pytest.mark.parametrize("value", ["0.3", None, [1.0], {}, 1j, b"1", object(), 10**400])
 def test_what_is_no_number_is_refused_at_once(value: object) -> None:
     with pytest.raises(UsageError, match=r"^loss is .*number"):
         Recorder(None).log({"loss": value}, None)
 
 
-@pytest.mark.parametrize("value", [{1: {2: {object()}}}, [float("nan")], "x" * 300_000])
+@pytest.mark.parametrize("value", [{b"k": 1}, [{object(): 1}], ["x" * 300_000]])
 def test_what_is_no_plain_data_is_refused_as_a_parameter(value: object, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the parameter lr"):
         Recorder(str(tmp_path)).param({"lr": value})
@@ -157,6 +190,12 @@ def test_what_is_no_plain_data_is_refused_as_a_parameter(value: object, tmp_path
 def test_what_is_no_name_is_refused_at_once(key: object) -> None:
     with pytest.raises(UsageError):
         Recorder(None).log({key: 1.0}, None)  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("values", [0.3, [0.3], ["loss"], None])
+def test_numbers_without_names_are_refused_at_once(values: object) -> None:
+    with pytest.raises(UsageError, match="no dictionary of numbers"):
+        Recorder(None).log(values, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("step", [1.5, "3", 2**64])

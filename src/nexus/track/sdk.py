@@ -65,7 +65,13 @@ class Recorder:
     # ------------------------------------------------------------------ what the user calls
 
     def log(self, values: Mapping[str, Any], step: int | None) -> None:
-        keys = tuple(values)
+        try:
+            keys = tuple(values.keys())
+        except AttributeError as error:
+            raise UsageError(
+                f"{values!r:.80} is no dictionary of numbers",
+                hint='Give each number a name: nexus.log({"loss": 0.31}).',
+            ) from error
         if keys not in self._known:
             self._learn(keys)
         numbers: Sequence[Any] = tuple(values.values())
@@ -226,8 +232,9 @@ def _number(key: str, value: Any) -> float:
         return float(value)
     if isinstance(value, str | bytes | bytearray) or value is None:
         raise UsageError(f"{key} is {value!r:.80}, not a number", hint="nexus.param keeps words; log takes numbers.")
+    item = getattr(value, "item", None)  # of numpy and torch; float() of a tensor within a gradient warns
     try:
-        return float(value)
+        return float(item() if callable(item) else value)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # RuntimeError: a tensor with many elements
         raise UsageError(
             f"{key} is a {type(value).__name__}, not one number: {error}", hint="Log one number per name: x.mean()."
@@ -238,9 +245,11 @@ def _step(step: Any) -> int:
     try:
         number = index(step)
     except TypeError as error:
-        raise UsageError(f"the step is {step!r:.80}, not a whole number") from error
+        raise UsageError(
+            f"the step is {step!r:.80}, not a whole number", hint="Count batches or epochs: step=3."
+        ) from error
     if not -_STEP_MAX <= number <= _STEP_MAX:
-        raise UsageError(f"the step {number} does not fit 64 bits")
+        raise UsageError("the step does not fit 64 bits", hint="Count batches or epochs: step=3.")
     return number
 
 
@@ -260,10 +269,14 @@ def _plain(value: Any) -> Any:
     """JSON has no NaN and no infinity: as parameters they become words. Scalars of numpy and torch become numbers."""
     if isinstance(value, float) and not isfinite(value):
         return str(float(value))
-    if isinstance(value, str | int | float | bool | list | tuple | dict) or value is None:
+    if isinstance(value, str | int | float | bool) or value is None:
         return value
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
     item = getattr(value, "item", None)
-    return item() if callable(item) else str(value)
+    return _plain(item()) if callable(item) else str(value)
 
 
 def _warn(text: str) -> None:
@@ -298,7 +311,8 @@ if hasattr(os, "register_at_fork"):
 def log(values: Mapping[str, Any], step: int | None = None) -> None:
     """Keep numbers: `nexus.log({"loss": 0.31})`. Without `step`, calls are counted.
 
-    Whatever `float()` takes is a number: Python's, numpy's, a tensor with one element. NaN and infinities are kept.
+    Whatever `float()` takes is a number: Python's, numpy's, an array or tensor of one element. NaN and infinities are
+    kept.
     Raises UsageError for anything else, here and not later.
     """
     (_recorder or _start()).log(values, step)
