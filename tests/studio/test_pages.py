@@ -302,6 +302,18 @@ async def test_the_stream_sleeps_until_something_happens(visit: Visit) -> None:
     assert house.services.hints.topics() == set()
 
 
+async def test_a_run_with_very_many_metrics_does_not_drown_its_page(visit: Visit) -> None:
+    run = await visit.house.run("digits", RunState.SUCCEEDED)
+    owner = await visit.house.task(run, await visit.house.node("laptop"), state=TaskState.SUCCEEDED)
+    await visit.house.points(owner, {f"key/{number:04}": [1.0] for number in range(1000)})
+    assert "700 more curves are not drawn here" in await visit.text(f"/runs/{run.id}")
+    told = await visit.text(f"/runs/{run.id}/stream")
+    assert '"key":"key/0299"' in told
+    assert '"key":"key/0300"' not in told
+    cursor = re.findall(r"^id: (.+)$", told, re.MULTILINE)[-1]
+    assert "event: series" not in await visit.text(f"/runs/{run.id}/stream", **{"last-event-id": cursor})
+
+
 async def test_numbers_that_are_none_are_gaps(visit: Visit) -> None:
     run = await visit.house.run("digits", RunState.SUCCEEDED)
     owner = await visit.house.task(run, await visit.house.node("laptop"), state=TaskState.SUCCEEDED)

@@ -83,6 +83,15 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Logged:
+    """A run's parameters, how many series it has, and how many of them are too many to draw."""
+
+    params: Mapping[str, Any]
+    series: int = 0
+    undrawn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line of a task's log."""
 
@@ -119,11 +128,14 @@ class Track(Protocol):
     async def series(
         self, who: Principal, run: str, cursor: str = "", *, points: int = 800
     ) -> tuple[list[Series], str]:
-        """What came since `cursor`, and the next cursor; without one, every history in about `points` points."""
+        """What came since `cursor`, and the next cursor; without one, every history in about `points` points.
+
+        Of a run with very many series, the first ones by name: a page must not be drowned by its run.
+        """
         ...
 
-    async def params(self, who: Principal, run: str) -> Mapping[str, Any]:
-        """The run's parameters."""
+    async def logged(self, who: Principal, run: str) -> Logged:
+        """What the run has logged, without its points."""
         ...
 
     async def tail(self, who: Principal, run: str, cursor: str = "", *, limit: int = 500) -> Tail:

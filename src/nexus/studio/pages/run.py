@@ -65,7 +65,7 @@ async def _values(site: Site, who: Principal, run_id: str) -> dict[str, Any]:
     nodes = await launch.nodes(who)
     row = rows_of([run], tasks, nodes, clock.now())[0]
     names = {node.id: node.name for node in nodes}
-    params = await track.params(who, run.id)
+    logged = await track.logged(who, run.id)
     return {
         "run": run,
         "where": row.where,
@@ -73,7 +73,8 @@ async def _values(site: Site, who: Principal, run_id: str) -> dict[str, Any]:
         "ended": RUN_LIFE.is_final(run.state),
         "may_change": may_change(who),
         "rounds": run.kind == "federate",
-        "params": [(name, value) for name, value in params.items()][:12],
+        "params": list(logged.params.items())[:12],
+        "logged": logged,
         "tasks": tasks[::-1],
         "names": names,
         "artifacts": list({kept.name: kept for kept in await track.artifacts(who, run.id)}.values()),  # newest of each
@@ -88,13 +89,12 @@ def _routes(router: APIRouter, site: Site) -> None:
 
 
 def _shown(router: APIRouter, site: Site) -> None:
-    render, track = site.render, site.services.track
+    render = site.render
 
     @router.get("/runs/{run_id}")
     async def show(request: Request, who: Viewer, run_id: str) -> HTMLResponse:
         values = await _values(site, who, run_id)
-        series, _ = await track.series(who, values["run"].id)
-        return HTMLResponse(render.page(request, "run.html", "runs", series=series, **values))
+        return HTMLResponse(render.page(request, "run.html", "runs", **values))
 
     @router.get("/runs/{run_id}/head")
     async def head(who: Viewer, run_id: str) -> HTMLResponse:

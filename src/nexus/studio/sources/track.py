@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
 
 from nexus.kernel.errors import NotFoundError
 from nexus.kernel.identity import Principal
-from nexus.studio.ports import Kept, Line, ModelVersion, Series, Tail
+from nexus.studio.ports import Kept, Line, Logged, ModelVersion, Series, Tail
 from nexus.track import model as track
 from nexus.track.model import TaskLine, read_cursor, write_cursor
 from nexus.track.service.track import Track
 
+_DRAWN_MAX = 300  # curves on a page; the command line and the API have the others
 _BEHIND_MAX = 10_000  # lines that are read at once when a page has fallen behind
 
 
@@ -32,11 +32,15 @@ class TrackSource:
         summary = await metrics.summary(who, run)
         had = read_cursor(cursor)
         found: list[Series] = []
-        for key in sorted({one.key for one in summary.series if one.n > had.get(one.id, 0)}):
-            mine = [one for one in summary.series if one.key == key]
+        drawn = sorted(summary.series, key=lambda one: (one.key, one.role, one.index, one.attempt))[:_DRAWN_MAX]
+        ids = {one.id for one in drawn}
+        for key in sorted({one.key for one in drawn if one.n > had.get(one.id, 0)}):
+            mine = [one for one in drawn if one.key == key]
             fresh = all(one.id in had for one in mine)
             after = min(had[one.id] for one in mine) if fresh else None
             for curve in await metrics.chart(who, run, key, points=points, after=after):
+                if curve.series.id not in ids:
+                    continue
                 start = had[curve.series.id] - after if after is not None else 0
                 had[curve.series.id] = curve.after
                 steps, values = list(curve.points.steps)[start:], list(curve.points.values)[start:]
@@ -44,8 +48,9 @@ class TrackSource:
                     found.append(_series(curve.series, steps, values, whole=after is None))
         return found, write_cursor(had)
 
-    async def params(self, who: Principal, run: str) -> Mapping[str, Any]:
-        return (await self._service.metrics.summary(who, run)).params
+    async def logged(self, who: Principal, run: str) -> Logged:
+        summary = await self._service.metrics.summary(who, run)
+        return Logged(summary.params, len(summary.series), max(0, len(summary.series) - _DRAWN_MAX))
 
     # ------------------------------------------------------------------ logs
 
