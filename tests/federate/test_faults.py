@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import resource
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -136,6 +138,20 @@ def test_bad_updates_are_refused_recorded_and_the_round_goes_on(server):
     assert record.accepted == clients[1:]
     assert record.turns[0].outcome is Outcome.REFUSED
     assert "other" in record.turns[0].reason
+
+
+def test_a_full_disk_costs_no_update(server):
+    head, delta = server.trained(1, cohort(server)[0])
+    size = len(frames.pack({"delta": delta}, head))
+    pid = server.silos.processes["server-0"].pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size - 10, hard))  # a write past this fails, as on a full disk
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(server.send, head, {"delta": delta})
+        with pytest.raises(TimeoutError):
+            sent.result(0.7)  # is asked to try again, and does
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+        assert sent.result(20).state is ReceiptState.ACCEPTED
 
 
 def test_what_is_no_frame_or_lies_about_itself_is_refused(server):

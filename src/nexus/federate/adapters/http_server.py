@@ -44,7 +44,10 @@ def application(coordinator: Coordinator, key: str) -> Starlette:
         return FileResponse(coordinator.plan_path(request.path_params["number"]))
 
     async def update(request: Request) -> Response:
-        path = coordinator.upload_path()
+        try:
+            path = coordinator.upload_path()
+        except OSError as error:
+            raise _full(error) from error
         try:
             await _save(request, path, coordinator.update_max_b)
             receipt = await coordinator.receive(request.path_params["number"], request.path_params["client"], path)
@@ -97,21 +100,26 @@ def _checked(handler: Handler, key: str) -> Handler:
 
 
 async def _save(request: Request, path: Path, limit_b: int) -> None:
-    """The body to a file, in chunks. Raises LimitError, UsageError if it broke off."""
+    """The body to a file, in chunks. Raises LimitError, UnavailableError, UsageError if it broke off."""
     size, said = 0, request.headers.get("content-length", "")
-    with path.open("wb") as file:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit_b:
-                raise LimitError(f"the update is larger than {limit_b} bytes", hint="Is it the same model?")
-            try:
+    try:
+        with path.open("wb") as file:  # what is left in its buffer may fail at its end
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit_b:
+                    raise LimitError(f"the update is larger than {limit_b} bytes", hint="Is it the same model?")
                 file.write(chunk)
-            except OSError as error:
-                raise UnavailableError(
-                    f"the server cannot keep the update: {error.strerror}", hint="Free space on the server's disk."
-                ) from error  # the host tries again
+    except OSError as error:
+        raise _full(error) from error
     if said and size != int(said):
         raise UsageError(f"the update broke off after {size} of {said} bytes", hint="Send it again.")
+
+
+def _full(error: OSError) -> UnavailableError:
+    """What a host is told so that it tries again."""
+    return UnavailableError(
+        f"the server cannot keep the update: {error.strerror}", hint="Free space on the server's disk."
+    )
 
 
 def _number(text: str | None) -> int:
