@@ -14,6 +14,15 @@ import pytest
 from tests.e2e.house import House, until
 
 
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def test_a_malformed_job_file(standing: House, tmp_path: Path) -> None:
     job = tmp_path / "job.yaml"
     job.write_text("name: x\nrunn: echo hi\n")
@@ -132,6 +141,14 @@ def test_a_killed_servers_number_is_nobodys(house: House) -> None:
     finally:
         bystander.kill()
         bystander.wait()
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
+def test_a_server_of_the_newer_protocol(house: House) -> None:
+    """Its address has colons of its own, in the server's, the agent's and the command line's URLs."""
+    house.settings["NEXUS_HOST"] = "::1"
+    house.up()
+    assert "hi" in house.run("launch", "--yes", "--follow", "--", "echo", "hi")
 
 
 def test_a_server_that_is_away(house: House) -> None:

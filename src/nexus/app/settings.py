@@ -36,7 +36,7 @@ class Settings:
     def url(self) -> str:
         """Where this machine reaches its server."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 (compared, not bound)
-        return f"http://{host}:{self.port}"
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def database_url(self) -> str:

@@ -12,6 +12,8 @@ import msgspec
 from nexus.kernel.errors import NexusError, UnavailableError, UsageError, from_dict
 
 T = TypeVar("T")
+_URL_HINT = "Such as http://127.0.0.1:7717"
+_STRANGER_HINT = "Is that the URL of a Nexus server, and of the same version as this program?"
 
 
 class HttpClient:
@@ -24,9 +26,12 @@ class HttpClient:
         self.url = url.rstrip("/")
         self.token = token
         if not self.url.startswith(("http://", "https://")):
-            raise UsageError(f"{url!r} is not the URL of a server", hint="Such as http://127.0.0.1:7717")
+            raise UsageError(f"{url!r} is not the URL of a server", hint=_URL_HINT)
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, transport=transport)
+        try:
+            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, transport=transport)
+        except httpx.InvalidURL as error:
+            raise UsageError(f"{url!r} is not the URL of a server: {error}", hint=_URL_HINT) from error
 
     def close(self) -> None:
         self._http.close()
@@ -36,7 +41,11 @@ class HttpClient:
         content = msgspec.json.encode(body) if body is not None else None
         headers = {"content-type": "application/json"} if body is not None else {}
         response = self.request(method, path, content=content, headers=headers, params=_given(params))
-        return msgspec.json.decode(response.content or b"null", type=kind)
+        try:
+            return msgspec.json.decode(response.content or b"null", type=kind)
+        except msgspec.DecodeError as error:
+            said = f"the answer of {self.url} to {method} {path} is not understood: {error}"
+            raise UnavailableError(said, hint=_STRANGER_HINT) from error
 
     def get(self, path: str, kind: type[T], /, **params: Any) -> T:
         """`call("GET", ...)`."""
@@ -84,4 +93,6 @@ def _error(response: httpx.Response) -> NexusError:
         body = response.json()
     except ValueError:
         body = {}
-    return from_dict(body if isinstance(body, dict) else {}, response.status_code)
+    if not isinstance(body, dict) or not isinstance(body.get("error"), dict):
+        body = {"error": {"hint": _STRANGER_HINT}}  # some other program's, or a proxy's
+    return from_dict(body, response.status_code)

@@ -216,7 +216,7 @@ class HttpWire:
     def _head(self, method: str, path: str, body: Body, kind: str) -> h11.Request:
         size = len(body) if isinstance(body, bytes) else body[0]
         headers = [
-            ("host", f"{self._host}:{self._port}"),
+            ("host", f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"),
             ("user-agent", self._agent),
             ("accept", "application/json"),
             *([("authorization", f"Bearer {self.token}")] if self.token else []),
