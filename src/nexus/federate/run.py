@@ -13,8 +13,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-import uvicorn
+from nexus.kernel.errors import MissingError, NexusError, UnavailableError, UsageError
+
+try:
+    import torch
+    import uvicorn
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    sys.stderr.write(f"error: a federated task needs {error.name}, which this Python has not\n")
+    sys.stderr.write("  → Install nexus[torch] where the agent runs, or let the job's `setup:` install it.\n")
+    sys.exit(MissingError.exit_code)
 
 from nexus.federate.adapters.coordinator import Coordinator
 from nexus.federate.adapters.host import HostProcess
@@ -29,7 +38,6 @@ from nexus.federate.core.task import Task
 from nexus.federate.core.worker import Worker
 from nexus.federate.model import Round, Settings
 from nexus.infra.clock import SystemClock
-from nexus.kernel.errors import NexusError, UnavailableError, UsageError
 
 
 @dataclass(frozen=True)

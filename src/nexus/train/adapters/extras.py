@@ -15,5 +15,5 @@ def need_extras() -> None:
     if missing:
         raise MissingError(
             f"fine-tuning needs {', '.join(missing)}, which this Python has not",
-            hint="Install them: pip install 'nexus[llm]'; or let the run do it: nexus tune --fresh",
+            hint="pip install 'nexus[llm]' (in a clone: make setup), or let the run do it: nexus tune --fresh",
         )

@@ -37,7 +37,8 @@ def serve(told: Serving) -> None:
         import xllamacpp
     except ImportError as problem:
         raise MissingError(
-            "llama.cpp (the package xllamacpp) is not installed here", hint="pip install 'nexus[llm]'"
+            "llama.cpp (the package xllamacpp) is not installed here",
+            hint="pip install 'nexus[llm]' where the agent runs; in a clone of the repository: make setup",
         ) from problem
     params = xllamacpp.CommonParams()
     params.model.path = str(weights(told.model))

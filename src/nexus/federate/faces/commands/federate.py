@@ -55,7 +55,10 @@ def simulate(
     try:
         from nexus.federate.simulation import load_task, simulate
     except ModuleNotFoundError as error:
-        raise MissingError(f"simulation needs {error.name}", hint="pip install 'nexus[torch]'") from error
+        raise MissingError(
+            f"simulation needs {error.name}",
+            hint="pip install 'nexus[torch]'; in a clone of the repository: make setup",
+        ) from error
     task = load_task(app)
     given = {"algorithm": algorithm, "rounds": rounds, "cohort": cohort, "seed": seed}
     wanted = {name: str(value) for name, value in given.items() if value is not None} | _pairs(changes)
