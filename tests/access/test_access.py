@@ -8,7 +8,7 @@ import hashlib
 import msgspec
 import pytest
 
-from nexus.access.model import TOKENS, Purpose
+from nexus.access.model import TOKENS, Purpose, Token
 from nexus.access.service import Access
 from nexus.infra.clock import system_entropy
 from nexus.infra.records.memory import MemoryRecords
@@ -85,6 +85,21 @@ async def test_revoked_tokens_stop_at_once(access: Access) -> None:
     made = await access.create_for(ADMIN, "laptop", Role.MEMBER, None)
     assert await access.authenticate(made.secret)
     await access.revoke(ADMIN, made.token.id)
+    assert await access.authenticate(made.secret) is None
+
+
+async def test_a_token_that_is_revoked_while_it_is_looked_up_is_not_remembered(access: Access) -> None:
+    made = await access.create_for(ADMIN, "laptop", Role.MEMBER, None)
+    find = access._find
+
+    async def slowly(secret: str) -> Token | None:
+        token = await find(secret)
+        await access.revoke(ADMIN, made.token.id)
+        return token
+
+    access._find = slowly  # type: ignore[method-assign]
+    assert await access.authenticate(made.secret) is not None, "this request came before the revocation"
+    access._find = find  # type: ignore[method-assign]
     assert await access.authenticate(made.secret) is None
 
 

@@ -49,15 +49,16 @@ class Access:
         """Whose secret it is; None if it is unknown, revoked, expired, of an ended run, or works once only."""
         now = self._clock.monotonic()
         key = hashlib.sha256(secret.encode()).hexdigest()
-        cached = self._cache.get(key)
+        cache = self._cache  # a revocation meanwhile puts another in its place, which must not learn what was before it
+        cached = cache.get(key)
         if cached and cached[0] > now:
             return cached[1]
         principal = (
             await self._run_principal(secret) if secret.startswith("nx_r_") else await self._stored_principal(secret)
         )
-        if len(self._cache) >= _CACHE_MAX:
-            self._cache.clear()
-        self._cache[key] = (now + _CACHE_S, principal)
+        if len(cache) >= _CACHE_MAX:
+            cache.clear()
+        cache[key] = (now + _CACHE_S, principal)
         return principal
 
     async def _stored_principal(self, secret: str) -> Principal | None:
@@ -175,7 +176,7 @@ class Access:
         token = await self._find(secret)
         if token is not None and token.purpose is Purpose.SESSION:
             await self._records.apply((TOKENS, replace(token, revoked=True)))
-            self._cache.clear()
+            self._cache = {}
 
     # ------------------------------------------------------------------ runs
 
@@ -214,7 +215,7 @@ class Access:
         revoked = replace(token, revoked=True)
         event = Event("token.revoked", token.id, token.project, self._clock.now(), principal.subject)
         await self._records.apply((TOKENS, revoked), events=[event])
-        self._cache.clear()
+        self._cache = {}
         return _view(revoked)
 
     async def revoke_subject(self, purpose: Purpose, subject: str) -> None:
@@ -223,7 +224,7 @@ class Access:
         live = [token for token in held if not token.revoked]
         if live:
             await self._records.apply(*((TOKENS, replace(token, revoked=True)) for token in live))
-        self._cache.clear()
+        self._cache = {}
 
 
 def _view(token: Token) -> TokenView:
