@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from nexus.launch.core.borrowed import RENDEZVOUS, borrowed
 from nexus.launch.protocol import Peer, TaskOrder
-
-RENDEZVOUS = "rendezvous"  # the name of the port by which torch.distributed's tasks find each other
 
 
 def environment(
@@ -16,14 +15,14 @@ def environment(
     """What a task's process finds in its environment, beside what its machine has.
 
     `ports` are the task's own, as the agent chose them; `address` is its node's; `outputs` is the folder for results.
-    A job's own `env` wins over what gangs' launchers read (it may choose another MASTER_PORT), never over NEXUS_*.
+    A job's own `env` wins over what gangs' launchers read (it may choose another MASTER_PORT), never over NEXUS_*, nor
+    over what the launcher it was written for would set.
     """
     mates = _mates(order, ports, address)
     result = _gang(order, mates)
-    if any(name.startswith("FEDML_") for name in order.env):
-        result |= _fedml(order, mates)
     result["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, order.gpus))  # empty: what a task did not ask for, it cannot see
     result |= order.env
+    result |= borrowed(order, mates)
     result |= order.secrets
     result |= _nexus(order, mates, ports)
     result |= {"NEXUS_API_URL": api_url, "NEXUS_OUTPUTS": outputs, "NEXUS_TOKEN": order.token}
@@ -76,18 +75,4 @@ def _gang(order: TaskOrder, mates: list[Peer]) -> dict[str, str]:
         "NODE_RANK": str(order.index),
         "GROUP_RANK": str(order.index),
         "GROUP_WORLD_SIZE": str(order.count),
-    }
-
-
-def _fedml(order: TaskOrder, mates: list[Peer]) -> dict[str, str]:
-    """What jobs written for FedML read; given to those that name a FEDML_ variable themselves."""
-    return {
-        "FEDML_CURRENT_RUN_ID": order.run,
-        "FEDML_CURRENT_EDGE_ID": order.task,
-        "FEDML_CLIENT_RANK": str(0 if order.role == "server" else order.index + 1),
-        "FEDML_NUM_NODES": str(order.count),
-        "FEDML_NODE_0_ADDR": mates[0].address,
-        "FEDML_NODE_0_PORT": str(mates[0].ports.get(RENDEZVOUS, 0)),
-        "FEDML_USING_MLOPS": "true",
-        "FEDML_RUN_API_KEY": order.token,
     }

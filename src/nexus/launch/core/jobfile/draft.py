@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nexus.kernel.errors import FileError
-from nexus.launch.core.jobfile.dialects import Translation
 from nexus.launch.core.jobfile.problems import Problem, file_error, shown, unknown
+from nexus.launch.core.jobfile.translation import Translation
 from nexus.launch.core.jobfile.tree import Fields, Items, Scalar, Tree, value_of
 
 
@@ -84,7 +84,7 @@ class Draft:
         """Name in a warning each key that has a reason not to be used, unless it says no more than its default."""
         for key, reason in reasons.items():
             entry = entries.get(key)
-            if entry is not None and value_of(entry) not in (None, False, [], {}):
+            if entry is not None and value_of(entry) not in (None, False, "off", [], {}):
                 self.warn(entry, f"{prefix}{key} is not used: {reason}")
 
     def done(self) -> Translation:

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ValidationError
 from nexus.kernel.errors import FileError, UsageError
 from nexus.kernel.ids import is_id, to_name
 from nexus.launch.core.compile import compile_job
-from nexus.launch.core.jobfile.dialects import Translation, translate
+from nexus.launch.core.jobfile.dialects import translate
 from nexus.launch.core.jobfile.overrides import override
 from nexus.launch.core.jobfile.problems import Problem, dotted, file_error, problems_of, unknown
+from nexus.launch.core.jobfile.translation import Translation
 from nexus.launch.core.jobfile.tree import Fields, Place, Scalar, Tree, place_of, read_trees, value_of
 from nexus.launch.core.jobkind import KINDS
 from nexus.launch.core.spec import JobSpec

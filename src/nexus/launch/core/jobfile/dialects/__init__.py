@@ -7,42 +7,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Protocol
 
 from nexus.kernel.errors import FileError
 from nexus.kernel.registry import Registry
 from nexus.launch.core.jobfile.problems import unknown
+from nexus.launch.core.jobfile.translation import Dialect, Translation
 from nexus.launch.core.jobfile.tree import Fields, Scalar
-
-
-@dataclass(slots=True)
-class Translation:
-    """A native tree, and what the dialect has that Nexus does not do."""
-
-    tree: Fields
-    warnings: list[str] = field(default_factory=list)
-
-
-class Dialect(Protocol):
-    """One way to write a job file."""
-
-    @property
-    def marks(self) -> frozenset[str]:
-        """Top-level keys by which a file of this dialect is known; `resources.KEY` is a key below."""
-        ...
-
-    def translate(self, trees: list[Fields], file: str) -> list[Translation]:
-        """The same jobs in native words. Every key is honoured or named in a warning. Raises FileError."""
-        ...
-
 
 DIALECTS: Registry[Dialect] = Registry(
     "nexus.job_dialects",
     {
         "nexus": "nexus.launch.core.jobfile.dialects.native:DIALECT",
         "fedml": "nexus.launch.core.jobfile.dialects.fedml:DIALECT",
+        "skypilot": "nexus.launch.core.jobfile.dialects.skypilot:DIALECT",
+        "dstack": "nexus.launch.core.jobfile.dialects.dstack:DIALECT",
     },
 )
 

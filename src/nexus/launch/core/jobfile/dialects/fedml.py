@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from nexus.kernel.ids import to_name
 from nexus.launch.core.jobfile import fedml_parts as parts
-from nexus.launch.core.jobfile.dialects import Dialect, Translation
 from nexus.launch.core.jobfile.fedml_parts import FedMLDraft
 from nexus.launch.core.jobfile.problems import shown, unknown
+from nexus.launch.core.jobfile.translation import Dialect, Translation
 from nexus.launch.core.jobfile.tree import Fields, Scalar, Tree, value_of
 
 KINDS = {

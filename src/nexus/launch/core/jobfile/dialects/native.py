@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nexus.launch.core.jobfile.dialects import Dialect, Translation
+from nexus.launch.core.jobfile.translation import Dialect, Translation
 from nexus.launch.core.jobfile.tree import Fields
 from nexus.launch.core.jobkind import KINDS
 from nexus.launch.core.spec import JobSpec
