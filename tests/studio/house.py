@@ -110,14 +110,16 @@ class House:
         await self.track.metrics.append(owner, "main", self.sent.get(owner.task, 0), data)
         self.sent[owner.task] = self.sent.get(owner.task, 0) + len(data)
 
-    async def artifact(self, owner: StreamOwner, name: str, data: bytes, kind: ArtifactKind, **meta: str) -> None:
+    async def artifact(
+        self, owner: StreamOwner, name: str, data: bytes, kind: ArtifactKind, *, packed: bool = False, **meta: str
+    ) -> None:
         digest = hashlib.sha256(data).hexdigest()
 
         async def chunks() -> AsyncIterator[bytes]:
             yield data
 
         await self.track.uploads.put(OWNER, digest, chunks())
-        report = ArtifactReport(name=name, digest=digest, size_b=len(data), kind=kind, meta=meta)
+        report = ArtifactReport(name=name, digest=digest, size_b=len(data), kind=kind, packed=packed, meta=meta)
         await self.track.artifacts.report(owner, report)
 
     def id(self, prefix: str) -> str:

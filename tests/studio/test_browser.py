@@ -160,6 +160,24 @@ def test_chat_streams_and_stops(engine: Browser, site: Site) -> None:
     site.loop.call_soon_threadsafe(gate.set)
 
 
+def test_a_new_chat_knows_nothing_of_the_last(engine: Browser, site: Site) -> None:
+    gate = site.do(with_chat_model(site.house, "parrot", ["Half ", "an answer"]))
+    page = open_page(engine, site)
+    asked = []
+    page.on("request", lambda request: asked.append(request.post_data_json["messages"]) if request.post_data else None)
+    page.goto(f"{site.url}/chat?model=parrot")
+    page.get_by_label("Message").fill("First")
+    page.keyboard.press("Enter")
+    expect(page.locator(".said.assistant")).to_contain_text("Half")
+    page.get_by_role("button", name="New chat").click()
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    site.loop.call_soon_threadsafe(gate.set)
+    page.get_by_label("Message").fill("Second")
+    page.keyboard.press("Enter")
+    expect(page.locator(".said.assistant")).to_contain_text("Half an answer")
+    assert asked == [[{"role": "user", "content": "First"}], [{"role": "user", "content": "Second"}]]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_has_a_barrier(engine: Browser, site: Site, scheme: str) -> None:
     paths = furnish(site)

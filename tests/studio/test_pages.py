@@ -355,6 +355,9 @@ async def test_artifacts_are_listed_once_and_downloaded(visit: Visit) -> None:
     assert response.content == b"<b>new</b>"
     assert response.headers["content-disposition"] == "attachment; filename*=UTF-8''report.html"
     assert (await visit.http.get(f"/runs/{run.id}/artifacts/nothing")).status_code == 404
+    await visit.house.artifact(owner, "figures", b"PK", ArtifactKind.ARTIFACT, packed=True)
+    response = await visit.http.get(f"/runs/{run.id}/artifacts/figures")
+    assert response.headers["content-disposition"].endswith("figures.zip")  # as `infra.package` writes them
 
 
 # ------------------------------------------------------------------ the other pages

@@ -130,7 +130,7 @@ def _streams(router: APIRouter, site: Site) -> None:
     async def artifact(who: Viewer, run_id: str, name: str) -> StreamingResponse:
         run = await launch.run(who, run_id)
         kept, chunks = await track.download(who, run.id, name)
-        filename = kept.name.rsplit("/", 1)[-1] + (".tar" if kept.packed else "")
+        filename = kept.name.rsplit("/", 1)[-1] + (".zip" if kept.packed else "")
         headers = _file(filename) | {"content-length": str(kept.size_b)}
         return StreamingResponse(chunks, media_type="application/octet-stream", headers=headers)
 

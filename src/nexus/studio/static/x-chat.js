@@ -56,7 +56,8 @@ class Chat extends HTMLElement {
     if (!content || this.stop || !this.model) return;
     this.box.value = "";
     this.bubble("user").text.textContent = content;
-    this.messages.push({ role: "user", content });
+    const messages = this.messages; // a new chat begins another list, and the end of this answer is none of its
+    messages.push({ role: "user", content });
     const { text, figures } = this.bubble("assistant");
     text.classList.add("waiting");
     this.stop = new AbortController();
@@ -73,7 +74,8 @@ class Chat extends HTMLElement {
       }
     }
     text.classList.remove("waiting", "writing");
-    this.messages.push(answer);
+    if (answer.content) messages.push(answer);
+    else messages.pop(); // a question without an answer would confuse the model in the next one
     this.stop = undefined;
     this.busy(false);
   }
