@@ -137,3 +137,12 @@ def test_a_line_of_any_length_comes_back_whole(line: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_damaged_frames_are_still_lines(raw: bytes) -> None:
     assert parse(raw).stream in {"out", "err", "nexus"}
+
+
+@pytest.mark.parametrize(
+    "error", [{"details": {"message": "x", "hint": "y", "self": 1, "field": 2}}, {"code": ["usage"]}, {"message": None}]
+)
+def test_an_odd_answer_is_an_error_of_the_tree_too(error: dict[str, object]) -> None:
+    rebuilt = errors.from_dict({"error": error}, 400)
+    assert type(rebuilt) is UsageError
+    assert rebuilt.details.get("field") == (2 if "details" in error else None)

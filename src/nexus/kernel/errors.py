@@ -130,7 +130,9 @@ def from_dict(body: dict[str, Any], status: int) -> NexusError:
     error: dict[str, Any] = raw if isinstance(raw, dict) else {}
     by_code = {cls.code: cls for cls in error_classes()}
     by_status = {cls.status: cls for cls in reversed(error_classes())}
-    cls = by_code.get(error.get("code", "")) or by_status.get(status, NexusError)
-    details = error.get("details")
+    cls = by_code.get(str(error.get("code"))) or by_status.get(status, NexusError)
+    raw_details = error.get("details")
+    details = raw_details if isinstance(raw_details, dict) else {}
+    taken = {"self", "message", "hint"}  # arguments of their own
     message = str(error.get("message") or f"the server answered with status {status}")
-    return cls(message, hint=str(error.get("hint") or ""), **(details if isinstance(details, dict) else {}))
+    return cls(message, hint=str(error.get("hint") or ""), **{k: v for k, v in details.items() if k not in taken})
