@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from nexus.infra.web.auth import SESSION_COOKIE
 from nexus.launch.model import RUNS, RunState, TaskState
@@ -163,8 +163,13 @@ def test_chat_streams_and_stops(engine: Browser, site: Site) -> None:
 def test_a_new_chat_knows_nothing_of_the_last(engine: Browser, site: Site) -> None:
     gate = site.do(with_chat_model(site.house, "parrot", ["Half ", "an answer"]))
     page = open_page(engine, site)
-    asked = []
-    page.on("request", lambda request: asked.append(request.post_data_json["messages"]) if request.post_data else None)
+    asked: list[object] = []
+
+    def note(request: Request) -> None:
+        if request.method == "POST":
+            asked.append(request.post_data_json["messages"])
+
+    page.on("request", note)
     page.goto(f"{site.url}/chat?model=parrot")
     page.get_by_label("Message").fill("First")
     page.keyboard.press("Enter")
