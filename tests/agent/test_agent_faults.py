@@ -57,6 +57,28 @@ async def test_a_task_that_ended_while_no_agent_lived_is_reported(server: Server
     assert server.text("task_1") == "up\ndown"
 
 
+async def test_an_agent_killed_before_an_end_is_acknowledged_says_it_again(
+    server: Server, home: Path, order, tmp_path: Path
+) -> None:
+    """And once it is, nothing of the task stays, its token least of all."""
+    server.acknowledges = False
+    server.want(order(f"echo start >> {tmp_path}/starts\n{COUNT}\nexit 5", secrets={"PASSWORD": "sesame"}))
+    async with agent_process(server, home) as agent:
+        await until(lambda: is_final(server, "task_1"))
+        agent.kill()
+        await agent.wait()
+    server.reports.clear()
+    server.acknowledges = True
+    async with agent_process(server, home):
+        await until(lambda: "task_1" in server.acknowledged)
+        await until(lambda: not list((home / "tasks").iterdir()))
+    assert server.reports["task_1"].exit_code == 5
+    assert server.text("task_1") == EXPECTED
+    assert (tmp_path / "starts").read_text() == "start\n"
+    assert _files_with(home, TOKEN.encode()) == ["node.json"]
+    assert _files_with(home, b"run-token") == _files_with(home, b"sesame") == []
+
+
 async def test_a_flaky_network_loses_and_doubles_nothing(server: Server, home: Path, order) -> None:
     server.faults = Faults(Random(7), drop=0.15, fail=0.15, lose_ack=0.15)
     server.want(order(COUNT))
@@ -275,3 +297,8 @@ def _fill(path: Path) -> None:
                     file.write(b"x" * size)
             except OSError:
                 continue
+
+
+def _files_with(folder: Path, secret: bytes) -> list[str]:
+    files = [file for file in folder.rglob("*") if file.is_file() and not file.is_symlink() and "sdk" not in file.parts]
+    return sorted(file.name for file in files if secret in file.read_bytes())
