@@ -62,7 +62,7 @@ def node_row(use: NodeUse) -> tuple[str, ...]:
         memory,
         gpus_of(node, use.gpus),
         node.region,
-        f"{node.price:.2f}/h" if node.price else "",
+        " ".join(filter(None, (f"{node.price:.2f}/h" if node.price else "", "spot" if node.spot else ""))),
         labels,
     )
 

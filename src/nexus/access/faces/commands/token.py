@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import click
 
 from nexus.infra.shell import Shell
@@ -90,3 +92,5 @@ def join(shell: Shell) -> None:
         return
     shell.say(f"nexus agent join {shell.http.url} {made.secret}")
     shell.note("Run this on the machine, within ten minutes. It works once.")
+    if urlsplit(shell.http.url).hostname in {"127.0.0.1", "localhost", "::1"}:
+        shell.note("On another machine write this one's name in the place of the host; the server must listen there.")

@@ -63,7 +63,8 @@ def join(
     member = asyncio.run(wire.join(home, url, token, name=name, labels=_pairs(labels), terms=terms))
     if shell.json:
         shell.emit({"node": member.node, "name": member.name, "url": member.url})
-    shell.say(f"{member.name} has joined {member.url} as {member.node}. Now start the agent: nexus agent run")
+    where = "" if home == _default_home() else f" --home {home}"
+    shell.say(f"{member.name} has joined {member.url} as {member.node}. Now start the agent: nexus agent run{where}")
 
 
 @command.command()
