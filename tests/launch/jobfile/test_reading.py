@@ -15,10 +15,10 @@ from nexus.kernel.units import Range
 from nexus.launch.core.compile import compile_job
 from nexus.launch.core.jobfile.argv import command_name, job_from_argv
 from nexus.launch.core.jobfile.convert import to_native
-from nexus.launch.core.jobfile.dialects import DIALECTS
+from nexus.launch.core.jobfile.dialects import DIALECTS, detect
 from nexus.launch.core.jobfile.reading import read_jobs
 from nexus.launch.core.jobfile.schema import job_schema
-from nexus.launch.core.jobfile.tree import read_trees, value_of
+from nexus.launch.core.jobfile.tree import Fields, read_trees, value_of
 from nexus.launch.core.jobkind import KINDS
 from nexus.launch.core.spec import JobSpec
 from nexus.launch.model import GpuNeed, OnExit, Port
@@ -205,10 +205,15 @@ def test_any_job_survives_writing_and_reading(job: dict[str, object]) -> None:
 
 # --------------------------------------------------------------------------- anything at all
 
-_scalar = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
+_said = st.sampled_from(["task", "service", "dev-environment", "skypilot", "dstack", "A100:2", "16GB..", "4x", "8080"])
+_scalar = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), _said)
 _word = st.one_of(
     st.sampled_from([*JobSpec.model_fields, *KINDS, "job", "computing", "bootstrap", "server_job", "docker", "gpu"]),
     st.sampled_from(["count", "name", "max", "on", "job_type", "serving_args", "expert_mode", "dialect", "port"]),
+    st.sampled_from(
+        ["type", "commands", "groups", "replicas", "probes", "repos", "files", "max_duration", "working_dir"]
+    ),
+    st.sampled_from(["accelerators", "cpus", "memory", "any_of", "infra", "num_nodes", "envs", "workdir", "service"]),
     st.text(max_size=5),
 )
 _value = st.recursive(
@@ -247,6 +252,31 @@ def test_every_kind_has_a_section_whose_fields_say_what_they_are(name: str) -> N
     assert section.model_config.get("extra") == "forbid"
     assert section.__doc__
     assert all(field.description for field in section.model_fields.values())
+
+
+DIALECT_OF = {
+    "run: x": "nexus",
+    "name: x\nsetup: x\nrun: x\nresources: {memory: 4}": "nexus",
+    "name: x\nimage: x\nnodes: 2\nretry: 1\npriority: 1\nenv: {A: 1}\nrun: x": "nexus",
+    "workspace: .\njob: x": "fedml",
+    "run: x\nresources: {accelerators: A100}": "skypilot",
+    "name: x\nsetup: x\nrun: x\nenvs: {A: 1}": "skypilot",
+    "type: task\nname: x\nnodes: 2\nresources: {gpu: 1}\ncommands: [x]": "dstack",
+    "type: task\nimage: x": "dstack",
+    "dialect: skypilot\nrun: x": "skypilot",
+}
+
+
+@pytest.mark.parametrize("text", DIALECT_OF)
+def test_a_file_is_in_the_dialect_whose_keys_it_has(text: str) -> None:
+    trees = [tree for tree in read_trees(text, "x") if isinstance(tree, Fields)]
+    assert detect(trees, "x") == [DIALECT_OF[text]]
+
+
+def test_documents_that_could_be_in_two_dialects_are_in_the_one_of_their_file() -> None:
+    text = "run: x\nnum_nodes: 2\n---\nrun: y\n---\ndialect: nexus\nrun: z\n---\njob: x\ncomputing: {}\n"
+    trees = [tree for tree in read_trees(text, "x") if isinstance(tree, Fields)]
+    assert detect(trees, "x") == ["skypilot", "skypilot", "nexus", "fedml"]
 
 
 @pytest.mark.parametrize("name", DIALECTS.names())

@@ -64,3 +64,50 @@ def test_fedml_jobs_get_fedml_names() -> None:
     found = environment(order(env={"FEDML_JOB": "1"}), ports={}, address="a")
     assert found["FEDML_CURRENT_RUN_ID"] == "run_1"
     assert found["FEDML_CLIENT_RANK"] == "2"
+
+
+GANG = (Peer("main", 0, "10.0.0.1", {}), Peer("main", 1, "10.0.0.2", {}))
+
+
+def test_skypilot_jobs_get_skypilot_names() -> None:
+    mine = order(role="main", peers=GANG, gpus=(0, 3), env={"SKYPILOT_NUM_NODES": "9"})
+    found = environment(mine, ports={}, address="10.0.0.2")
+    assert {name: value for name, value in found.items() if name.startswith("SKYPILOT_")} == {
+        "SKYPILOT_TASK_ID": "run_1",
+        "SKYPILOT_NODE_RANK": "1",
+        "SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2",
+        "SKYPILOT_NUM_NODES": "2",
+        "SKYPILOT_NUM_GPUS_PER_NODE": "2",
+    }
+
+
+def test_dstack_jobs_get_dstack_names() -> None:
+    mine = order(role="main", peers=GANG, gpus=(0, 3), env={"DSTACK_RUN_NAME": ""})
+    found = environment(mine, ports={}, address="10.0.0.2")
+    assert {name: value for name, value in found.items() if name.startswith("DSTACK_")} == {
+        "DSTACK_RUN_NAME": "x",
+        "DSTACK_RUN_ID": "run_1",
+        "DSTACK_JOB_ID": "task_1",
+        "DSTACK_NODE_RANK": "1",
+        "DSTACK_NODES_NUM": "2",
+        "DSTACK_NODES_IPS": "10.0.0.1\n10.0.0.2",
+        "DSTACK_MASTER_NODE_IP": "10.0.0.1",
+        "DSTACK_GPUS_PER_NODE": "2",
+        "DSTACK_GPUS_NUM": "4",
+    }
+
+
+def test_nodes_of_several_groups_are_counted_through() -> None:
+    peers = (Peer("head", 0, "10.0.0.9", {}), *GANG)
+    found = environment(order(role="main", peers=peers, env={"DSTACK_RUN_NAME": ""}), ports={}, address="10.0.0.2")
+    assert (found["DSTACK_NODE_RANK"], found["DSTACK_NODES_NUM"]) == ("2", "3")
+    assert found["DSTACK_MASTER_NODE_IP"] == "10.0.0.9"
+
+
+def test_a_replica_is_by_itself() -> None:
+    peers = (Peer("replica", 0, "10.0.0.1", {"http": 1}), Peer("replica", 1, "10.0.0.2", {"http": 1}))
+    names = {"SKYPILOT_NUM_NODES": "1", "DSTACK_RUN_NAME": ""}
+    found = environment(order(role="replica", peers=peers, env=names), ports={"http": 1}, address="10.0.0.2")
+    assert (found["SKYPILOT_NODE_RANK"], found["SKYPILOT_NUM_NODES"]) == ("0", "1")
+    assert (found["SKYPILOT_NODE_IPS"], found["SKYPILOT_SERVE_REPLICA_ID"]) == ("10.0.0.2", "1")
+    assert (found["DSTACK_NODES_NUM"], found["DSTACK_MASTER_NODE_IP"]) == ("1", "10.0.0.2")

@@ -14,7 +14,7 @@ from nexus.launch.core.jobfile import dstack_service
 from nexus.launch.core.jobfile.draft import Draft
 from nexus.launch.core.jobfile.dstack_resources import resources
 from nexus.launch.core.jobfile.translation import Dialect, Translation
-from nexus.launch.core.jobfile.tree import Fields, Tree, value_of
+from nexus.launch.core.jobfile.tree import Fields, Scalar, Tree, value_of
 
 _TYPES = ("task", "service", "dev-environment")
 _NO_JOBS = {
@@ -82,6 +82,7 @@ DIALECT: Dialect = DStack()
 
 def _translated(draft: Draft) -> Translation:
     kind = _type(draft)
+    _of_this_type(draft, kind)
     said = draft.only(draft.tree, "", (*KEYS[kind], "dialect"))
     draft.unused(said, "", _NOT_USED)
     name = draft.tree
@@ -107,6 +108,15 @@ def _type(draft: Draft) -> str:
     if kind in _NO_JOBS:
         raise draft.error(tree, f"a {kind} is no job", f"{_NO_JOBS[kind]}.", "type")
     return str(draft.choice(tree, "type", {known: known for known in _TYPES}))
+
+
+def _of_this_type(draft: Draft, kind: str) -> None:
+    """A key that only other types have is told apart from one that none has."""
+    for key, place in draft.tree.keys.items():
+        owners = [f"a {other}" for other in _TYPES if key in KEYS[other]]
+        if owners and key not in KEYS[kind]:
+            hint = f"{' and '.join(owners).capitalize()} may have it."
+            raise draft.error(Scalar(key, key, place), f"a {kind} has no `{key}`", hint, key)
 
 
 def _task(draft: Draft, said: Mapping[str, Tree]) -> None:
