@@ -36,7 +36,7 @@ async def test_workspace_inputs_and_outputs(server: Server, home: Path, order, t
             "sh src/main.sh; echo kept > $NEXUS_OUTPUTS/more",
             workspace=workspace,
             inputs={"my-data": data},
-            outputs=("out", "one.txt", "missing", "../../node.json"),
+            outputs=("./out/", "one.txt", "missing", "../../node.json"),
         )
     )
     async with agent_in_process(server, home):

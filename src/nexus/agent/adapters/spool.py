@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -109,7 +109,8 @@ class DiskSpool:
             if source is None:
                 self.say(order, f"warning: the output {name} is not there, so it is not kept")
             else:
-                found.append(await asyncio.to_thread(_parcel, home, source, _Request(name=name, path=name), name))
+                request = _Request(name=_artifact_name(name), path=name)
+                found.append(await asyncio.to_thread(_parcel, home, source, request, name))
         if any(home.outputs.iterdir()):
             request = _Request(name="outputs", path="")
             found.append(await asyncio.to_thread(_parcel, home, home.outputs, request, "outputs"))
@@ -129,6 +130,12 @@ class DiskSpool:
             self._parcels.pop(request, None)
             request.unlink(missing_ok=True)
             shutil.rmtree(request.with_suffix(".d"), ignore_errors=True)
+
+
+def _artifact_name(output: str) -> str:
+    """`model/` and `./model` are kept as `model`, the whole workspace as `workspace`."""
+    name = PurePosixPath(output).as_posix()
+    return "workspace" if name == "." else name
 
 
 def _starts(folder: Path) -> list[int]:
