@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from nexus.deploy.model import Limits
+from nexus.deploy.model import Limits, Routes
 from tests.deploy.wires import KEY, Message, backends, busy_with, client, echo, gateway, routes
 
 pytestmark = pytest.mark.anyio
@@ -326,6 +326,8 @@ async def test_metrics_count_what_happened():
         assert 'nexus_requests_total{project="lab",endpoint="digits",status="200"} 3' in text
         assert 'nexus_request_seconds_count{project="lab",endpoint="digits"} 3' in text
         assert 'nexus_requests_inflight{project="lab",endpoint="digits"} 0' in text
+        door.follow(Routes(99, ()))
+        assert door.counted("lab", "digits") == (0, 0)  # an endpoint that is gone leaves no counters behind
 
 
 async def test_closing_finishes_what_is_under_way():

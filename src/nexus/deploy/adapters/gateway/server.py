@@ -101,6 +101,8 @@ class Gateway:
             ids = {replica.id for replica in replicas}
             self.spared = {name: kept for name, kept in self.spared.items() if name in ids}
             self.pool.keep_only({(replica.host, replica.port) for replica in replicas})
+            names = {(route.project, route.endpoint) for route in routes.routes}
+            self.meters = {name: meter for name, meter in self.meters.items() if name in names}
         self.table = index(routes)
 
     def outstanding(self, replica: str) -> int:

@@ -48,8 +48,10 @@ class Wheel:
         self._timer = None
         due = [slot for slot in self._slots if slot <= now]
         for slot in sorted(due):
-            for item in self._slots.pop(slot):
-                item.expired()
+            items = self._slots[slot]  # stays where `drop` finds it: one deadline may drop another of its moment
+            while items:
+                items.pop().expired()
+            del self._slots[slot]
         if self._slots and self._timer is None:
             self._timer = self._loop.call_later(TICK_S, self._turn)
 
