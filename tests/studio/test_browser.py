@@ -167,7 +167,7 @@ def test_a_new_chat_knows_nothing_of_the_last(engine: Browser, site: Site) -> No
 
     def note(request: Request) -> None:
         if request.method == "POST":
-            asked.append(request.post_data_json["messages"])
+            asked.append((request.post_data_json or {})["messages"])
 
     page.on("request", note)
     page.goto(f"{site.url}/chat?model=parrot")
