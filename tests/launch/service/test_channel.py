@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from nexus.kernel.errors import ConflictError, FencedError, NotFoundError, UsageError
-from nexus.launch.model import Cause, NodeState, Port, Retry, RunState, TaskState
+from nexus.kernel.records import Kind
+from nexus.launch.model import TASKS, Cause, NodeState, OnExit, Port, Retry, RunState, TaskState
 from nexus.launch.protocol import PROTOCOL, Report, TaskReport
 from tests.launch.build import info, needs, role, said
 from tests.launch.service.house import ADA, POLICY, House, in_house
@@ -343,3 +345,26 @@ async def test_a_refused_sync_listens_no_more(house: House) -> None:
     with pytest.raises(NotFoundError):
         await house.sync(node)
     assert not house.hints._waiting
+
+
+@in_house
+async def test_a_sync_reads_no_ended_attempts(house: House) -> None:
+    """A replica that is started again and again makes the heartbeats of its node no slower."""
+    node = await house.join()
+    run = await house.submit(role("replica", on_exit=OnExit.RESTART, ports=(Port("http"),)))
+    order = await house.order(node)
+    await house.say(node, order, TaskState.READY, ports={"http": 81})
+    (task,) = await house.launch.tasks(ADA, run.id)
+    ended = [replace(task, id=f"task_{n:013}", version=0, state=TaskState.FAILED, ended=0.0) for n in range(300)]
+    await house.records.apply(*((TASKS, one) for one in ended))
+    find, read = house.records.find, []
+
+    async def counted(kind: Kind[Any], *asked: Any, **more: Any) -> list[Any]:
+        rows = await find(kind, *asked, **more)
+        read.extend(rows)
+        return rows
+
+    house.records.find = counted  # type: ignore[method-assign]
+    desired = await house.sync(node, said(order, TaskState.READY, ports={"http": 81}))
+    assert [peer.ports for peer in desired.orders[0].peers] == [{"http": 81}]
+    assert len(read) < 10

@@ -23,7 +23,7 @@ def order_of(
     inputs: Mapping[str, str],
     secrets: Mapping[str, str],
 ) -> TaskOrder:
-    """The order for `task`, one of `run`'s `tasks`; `inputs` are digests by name."""
+    """The order for `task`, one of `run`'s present `tasks`; `inputs` are digests by name."""
     plan, role = run.plan, run.plan.role(task.role)
     return TaskOrder(
         task=task.id,

@@ -199,7 +199,8 @@ class Channel:
             run = await records.get(RUNS, run_id)
             if run is None:
                 continue
-            mates = await records.find(TASKS, {"run": run_id}, limit=EVERYTHING)
+            present = {"run": run_id, "state": [str(state) for state in TASK_LIFE.live]}  # ended attempts may be many
+            mates = await records.find(TASKS, present, limit=EVERYTHING)
             mine = [task for task in tasks if task.run == run_id]
             try:
                 inputs, secrets = await self._inputs.digests(run), await self._inputs.secrets(run)
