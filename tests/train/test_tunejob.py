@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from nexus.app.cli import nexus
+from nexus.kernel.errors import UsageError
 from nexus.launch.core.compile import compile_job
 from nexus.launch.core.jobfile.reading import read_jobs
 from nexus.train.core.tunejob import tune_job
@@ -60,6 +61,15 @@ def test_print_needs_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert printed.exit_code == 0, printed.output
     (spec,) = read_jobs(printed.output)
     assert spec.name == "mine"
+
+
+def test_a_model_and_data_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("models", "data"):
+        (tmp_path / folder / "mine").mkdir(parents=True)
+    words = ["--model", str(tmp_path / "models/mine"), "--data", str(tmp_path / "data/mine"), "--name", "x"]
+    said = CliRunner().invoke(nexus, ["tune", *words, "--print"])
+    assert isinstance(said.exception, UsageError)
+    assert "both called mine" in said.exception.message
 
 
 def test_the_example_is_what_the_command_writes() -> None:

@@ -12,7 +12,7 @@ import click
 
 from nexus.infra.package import WORKSPACE_LIMIT_B, Package, pack
 from nexus.infra.shell import Shell
-from nexus.kernel.errors import JobError, NotFoundError
+from nexus.kernel.errors import JobError, NotFoundError, UsageError
 from nexus.launch.core.compile import compile_job
 from nexus.launch.core.jobfile.reading import read_jobs
 from nexus.launch.faces.client import LaunchClient
@@ -54,7 +54,7 @@ def command(
     """  # noqa: D301 (click's own sign for a paragraph that stays as it is)
     shell: Shell = ctx.obj
     request = request_of(**values)
-    files = [path for path in (_local(request.model, MODELS), _local(request.data, DATA)) if path is not None]
+    files = _travelling(request)
     sent = replace(request, model=_sent(request.model, files), data=_sent(request.data, files))
     every = request.settings.checkpoint_every
     text = tune_job(
@@ -69,6 +69,14 @@ def command(
         return
     _follow(shell, run)
     _finish(ctx, shell, run, request, deploy=deploy or chat, chat=chat)
+
+
+def _travelling(request: TuneRequest) -> list[Path]:
+    """What must be sent. Raises NotFoundError, UsageError for two of the same name."""
+    files = [path for path in (_local(request.model, MODELS), _local(request.data, DATA)) if path is not None]
+    if len({path.name for path in files}) < len(files):
+        raise UsageError(f"the model and the data are both called {files[0].name}", hint="Rename one of them.")
+    return files
 
 
 def _local(name: str, known: dict[str, Any]) -> Path | None:
@@ -112,7 +120,7 @@ def _pack(scratch: Path, files: list[Path]) -> Package:
 def _follow(shell: Shell, run: Run) -> None:
     """The run's log until it is over. Raises JobError if it did not succeed."""
     shell.note(f"{run.id}: leave with Ctrl-C, the run goes on; come back with: nexus logs -f {run.id}")
-    printer = Printer(colour=shell.is_tty, times=False)
+    printer = Printer(colour=shell.has_colour, times=False)
     for line in TrackClient(shell.http).follow(run.id):
         if not shell.json:
             printer.print(line)
