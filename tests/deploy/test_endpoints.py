@@ -315,7 +315,11 @@ async def test_an_endpoint_that_cannot_be_looked_after_harms_no_other(
         await home.put(replace(wanted, name="a-lost-one"))
         await home.put(wanted)
         await home.until("digits", 1, "ready", timeout_s=20)
-        assert (await home.deploy.show("lab", "a-lost-one")).running == ()
+        lost = await home.deploy.show("lab", "a-lost-one")
+        assert (lost.running, lost.reason) == ((), "the project has too many runs")
+        monkeypatch.setattr(home.jobs, "submit", submit)
+        lost = await home.until("a-lost-one", 1, "ready")
+        assert lost.reason == ""
 
 
 async def test_what_the_predictor_says_to_wrong_input(digits: dict[str, Path], tmp_path: Path):

@@ -23,7 +23,7 @@ from nexus.deploy.model import (
 from nexus.deploy.ports import Jobs, Models, Traffic
 from nexus.infra.hints import Hints
 from nexus.kernel.clock import Clock
-from nexus.kernel.errors import ConflictError, NotFoundError, UsageError
+from nexus.kernel.errors import ConflictError, NexusError, NotFoundError, UsageError
 from nexus.kernel.events import Event
 from nexus.kernel.ids import is_name, new_id
 from nexus.kernel.records import Drop, Records
@@ -180,8 +180,9 @@ class Deploy:
                 calm &= not rollout.drains(await self._step(endpoint))
             except (ConflictError, NotFoundError):  # changed meanwhile: the next round sees it anew
                 calm = False
-            except Exception:  # the others are looked after all the same
+            except Exception as error:  # the others are looked after all the same
                 log.exception("deploy.endpoint", endpoint=endpoint.name, project=endpoint.project)
+                await self._hampered(endpoint, error)
                 calm = False
         await self._publish()
         return calm
@@ -222,6 +223,13 @@ class Deploy:
             await self.records.apply((ENDPOINTS, changed), events=events)
             self.hints.hint(TOPIC)
         return changed
+
+    async def _hampered(self, endpoint: Endpoint, error: Exception) -> None:
+        """Say on the endpoint itself why it gets no further; it is tried again."""
+        reason = error.message if isinstance(error, NexusError) else "its step failed; the server's log says why"
+        if endpoint.reason != reason:
+            with contextlib.suppress(ConflictError):
+                await self.records.apply((ENDPOINTS, replace(endpoint, reason=reason, updated=self.clock.now())))
 
     async def _act(self, endpoint: Endpoint, action: rollout.Action) -> Endpoint:
         revision = endpoint.revision(action.revision)
