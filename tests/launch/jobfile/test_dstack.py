@@ -191,7 +191,9 @@ def test_what_is_not_honoured_is_named(line: str, words: str) -> None:
 
 
 def test_defaults_said_outright_are_not_warned_of() -> None:
-    spec = one("type: task\ncommands: [x]\nprivileged: false\nmax_duration: off\nretry: false\nidle_duration: off\n")
+    spec = one(
+        "type: task\ncommands: [x]\nprivileged: false\nstartup_order: any\nmax_duration: off\nretry: false\nidle_duration: off\n"
+    )
     assert (spec.warnings, spec.timeout, spec.retry.max) == ((), None, 0)
 
 

@@ -54,6 +54,7 @@ _NOT_USED = {
     "dstack": "every task has NEXUS_API_URL and a token of its own",
     "home_dir": "it means nothing to dstack either",
 }
+_DEFAULTS = {"startup_order": "any", "stop_criteria": "all-done", "creation_policy": "reuse-or-create"}
 _USED = (
     *("type", "name", "image", "working_dir", "env", "shell", "resources", "priority", "repos", "files", "setup"),
     *("ports", "regions", "spot_policy", "retry", "max_duration", "stop_duration", "max_price"),
@@ -84,13 +85,15 @@ def _translated(draft: Draft) -> Translation:
     kind = _type(draft)
     _of_this_type(draft, kind)
     said = draft.only(draft.tree, "", (*KEYS[kind], "dialect"))
-    draft.unused(said, "", _NOT_USED)
-    name = draft.tree
+    default = {key for key, word in _DEFAULTS.items() if key in said and value_of(said[key]) == word}
+    draft.unused({key: tree for key, tree in said.items() if key not in default}, "", _NOT_USED)
     if "name" in said:
         draft.put("name", to_name(draft.text(said["name"], "name")), said["name"])
     parts.folder(draft, said)
     parts.variables(draft, said.get("env"))
-    draft.set_env("DSTACK_RUN_NAME", draft.text(said["name"], "name") if "name" in said else "", said.get("name", name))
+    draft.set_env(
+        "DSTACK_RUN_NAME", draft.text(said["name"], "name") if "name" in said else "", said.get("name", draft.tree)
+    )
     _KINDS[kind](draft, said)
     resources(draft, said.get("resources"), "resources", draft.resources)
     for key, part in _PARTS.items():
