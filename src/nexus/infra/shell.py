@@ -32,6 +32,11 @@ class Shell:
         """Whether a person looks at standard output."""
         return sys.stdout.isatty()
 
+    @property
+    def has_colour(self) -> bool:
+        """Whether colours help who looks (https://no-color.org)."""
+        return self.is_tty and not os.environ.get("NO_COLOR")
+
     def emit(self, value: Any) -> None:
         """`value` as one JSON document on standard output."""
         import msgspec
@@ -53,7 +58,7 @@ class Shell:
         body = [[str(cell) for cell in row] for row in rows]
         if not body and empty:
             self.say(empty)
-        elif self.is_tty and not os.environ.get("NO_COLOR"):
+        elif self.has_colour:
             _rich_table(head, body)
         else:
             widths = [max(len(row[i]) for row in [list(head), *body]) for i in range(len(head))]

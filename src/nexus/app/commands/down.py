@@ -29,14 +29,23 @@ def command(shell: Shell, stop_runs: bool | None) -> None:
     home = Home(settings.home)
     running = home.server()
     if running is None:
+        if shell.json:
+            shell.emit({"stopped": None, "live": []})
         shell.say("Nexus does not run here.")
         return
     live = _live_runs(settings.url, (home.login() or {}).get("token", ""))
     if live and stop_runs is None:
-        stop_runs = shell.is_tty and click.confirm(f"{_count(live)} still live. Stop them too?", default=False)
+        stop_runs = (
+            shell.is_tty
+            and not shell.json
+            and click.confirm(f"{_count(live)} still live. Stop them too?", default=False)
+        )
     if live and stop_runs:
         _stop(settings.url, (home.login() or {})["token"], live)
     _end(home, int(running["pid"]))
+    if shell.json:
+        shell.emit({"stopped": running["url"], "live": [] if stop_runs else live})
+        return
     shell.say("Nexus is down.")
     if live and not stop_runs:
         lease = format_seconds(settings.lease)

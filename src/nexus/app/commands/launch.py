@@ -204,7 +204,7 @@ def _follow(shell: Shell, run: Run, *, alone: bool) -> int:
         shell.note(f"--- {run.name}")
     try:
         _wait_for_machine(shell, client, run)
-        printer = Printer(colour=shell.is_tty, times=False)
+        printer = Printer(colour=shell.has_colour, times=False)
         for line in TrackClient(shell.http).follow(run.id):
             if not shell.json:
                 printer.print(line)

@@ -13,6 +13,8 @@ from nexus.infra.shell import Shell
 @click.pass_obj
 def command(shell: Shell, url: str, token: str) -> None:
     """Use the server at URL with TOKEN from now on."""
+    import msgspec
+
     from nexus.access.faces.client import AccessClient
     from nexus.app.home import Home, write_login
     from nexus.app.settings import load_settings
@@ -22,4 +24,6 @@ def command(shell: Shell, url: str, token: str) -> None:
     home = Home(load_settings().home)
     home.prepare()
     write_login(home, url, token)
+    if shell.json:
+        shell.emit({"url": url, **msgspec.to_builtins(me)})
     shell.say(f"You are {me.subject} ({me.role}) in the project {me.project} at {url}.")

@@ -37,6 +37,8 @@ def command(
         from nexus.app.connect import start_background
 
         start_background(settings)
+        if shell.json:
+            shell.emit({"url": settings.url, "home": str(settings.home)})
         shell.say(f"Nexus is up at {settings.url}")
         return
     from nexus.app.serve import serve

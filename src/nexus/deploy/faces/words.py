@@ -13,8 +13,13 @@ HEAD = ("NAME", "STATE", "READY", "REVISION", "MODEL", "URL")
 
 def row(view: EndpointView) -> tuple[str, ...]:
     """One line of the list."""
-    ready = f"{view.ready}/{view.replicas}"
+    ready = f"{_ready(view)}/{view.replicas}"
     return (view.name, str(view.state), ready, str(view.revision), shown_model(view), view.url)
+
+
+def _ready(view: EndpointView) -> int:
+    """How many of the wanted replicas are ready; in a rollout, and when there shall be fewer, more may be."""
+    return min(view.ready, view.replicas)
 
 
 def shown_model(view: EndpointView) -> str:
@@ -25,17 +30,22 @@ def shown_model(view: EndpointView) -> str:
 def progress(view: EndpointView) -> str:
     """One line while an endpoint comes up."""
     doing = next((r.detail for r in view.running if not r.ready and r.detail), "") or view.reason
-    line = f"{view.name}: {view.state}, {view.ready} of {view.replicas} ready, revision {view.revision}"
+    line = f"{view.name}: {view.state}, {_ready(view)} of {view.replicas} ready, revision {view.revision}"
     return f"{line} ({doing})" if doing else line
 
 
 def watch(shell: Shell, views: Iterable[EndpointView]) -> EndpointView | None:
     """Say how it comes up, each step once; the last view, if there is one."""
     said, view = "", None
-    for view in views:
-        if progress(view) != said:
-            said = progress(view)
-            shell.note(said)
+    try:
+        for view in views:
+            if progress(view) != said:
+                said = progress(view)
+                shell.note(said)
+    except KeyboardInterrupt:
+        if view is not None:
+            shell.note(f"\n{view.name} goes on without you.  Look again: nexus endpoints show {view.name}")
+        raise
     return view
 
 
@@ -48,7 +58,7 @@ def tell(shell: Shell, view: EndpointView) -> None:
         "url": view.url,
         "model": shown_model(view),
         "engine": view.engine,
-        "replicas": f"{view.ready} of {view.replicas} ready",
+        "replicas": f"{_ready(view)} of {view.replicas} ready",
         "requests": f"{view.requests} answered, {view.errors} with an error",
     }
     for name, value in facts.items():

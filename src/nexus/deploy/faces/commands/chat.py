@@ -40,6 +40,6 @@ def command(shell: Shell, endpoint: str, no_browser: bool) -> None:
     if shell.json:
         shell.emit({"url": link, "openai_base_url": base, "model": endpoint})
     shell.say(f"Chat:        {link}")
-    shell.say(f"OpenAI API:  base_url={base} model={endpoint} (the key is a Nexus token: nexus token create)")
+    shell.say(f"OpenAI API:  base_url={base} model={endpoint} (the key: nexus token show)")
     if not no_browser:
         click.launch(link)

@@ -33,7 +33,7 @@ def command(shell: Shell, run: str, follow: bool, tail: int | None, task: str, s
         lines = client.follow(run, tail=tail, task=task)
     else:
         lines = client.lines(run, tail=tail, task=task)
-    write = Printer(colour=shell.is_tty, times=times).print if not shell.json else _print_json
+    write = Printer(colour=shell.has_colour, times=times).print if not shell.json else _print_json
     try:
         for line in lines:
             write(line)
