@@ -88,6 +88,19 @@ async def test_revoked_tokens_stop_at_once(access: Access) -> None:
     assert await access.authenticate(made.secret) is None
 
 
+@pytest.mark.parametrize("lifetime_s", [0.0, -5.0, float("inf"), float("nan")])
+async def test_a_lifetime_is_a_time(access: Access, lifetime_s: float) -> None:
+    with pytest.raises(UsageError, match="lifetime") as caught:
+        await access.create_for(ADMIN, "laptop", Role.MEMBER, lifetime_s)
+    assert "30d" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101])
+async def test_a_token_has_a_name_for_people(access: Access, name: str) -> None:
+    with pytest.raises(UsageError, match="name"):
+        await access.create_for(ADMIN, name, Role.MEMBER, None)
+
+
 async def test_a_token_that_is_revoked_while_it_is_looked_up_is_not_remembered(access: Access) -> None:
     made = await access.create_for(ADMIN, "laptop", Role.MEMBER, None)
     find = access._find

@@ -79,6 +79,18 @@ async def test_a_workspace_that_is_gone_says_what_to_do(server: Server, home: Pa
     assert "Launch the job again" in report.detail
 
 
+@pytest.mark.parametrize("where", ["workspace", "inputs"])
+async def test_what_is_no_digest_is_never_asked_for(server: Server, home: Path, order, where: str) -> None:
+    """It would become part of a path: of a request with the node's token, and of a file."""
+    bad = "/../../../agent/sync?"
+    server.want(order("echo never", **{where: bad if where == "workspace" else {"data": bad}}))
+    async with agent_in_process(server, home):
+        await until(lambda: is_final(server, "task_1"))
+    report = server.reports["task_1"]
+    assert (report.state, report.cause) == (TaskState.FAILED, Cause.SETUP)
+    assert "digest" in report.detail
+
+
 async def test_a_workspace_that_arrives_damaged_is_refused(server: Server, home: Path, order) -> None:
     digest = hashlib.sha256(b"right").hexdigest()
     server.blobs[digest] = b"wrong"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from nexus.kernel.records import Records
 
 _CACHE_S = 2.0  # a revoked token works at most this much longer on another server process
 _CACHE_MAX = 10_000
+_LONGEST_NAME = 100
 
 
 class Access:
@@ -127,8 +129,13 @@ class Access:
     async def create_for(self, principal: Principal, name: str, role: Role, lifetime_s: float | None) -> NewToken:
         """A token for a person or program, with at most the asker's own role. Raises ForbiddenError, UsageError."""
         principal.need(role)
-        if not name.strip():
-            raise UsageError("a token needs a name", hint="For example: nexus token create laptop")
+        if not 0 < len(name.strip()) <= _LONGEST_NAME:
+            words = f"a token needs a name of at most {_LONGEST_NAME} characters"
+            raise UsageError(words, hint="For example: nexus token create laptop")
+        if lifetime_s is not None and not 0 < lifetime_s < math.inf:
+            raise UsageError(
+                f"{lifetime_s} s is no lifetime", hint="Such as --expires 30d; never when left out."
+            )
         return await self.create(
             purpose=Purpose.USER,
             subject=name.strip(),

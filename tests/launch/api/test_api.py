@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from nexus.kernel.errors import ConflictError, DeniedError, ForbiddenError, NotFoundError, UsageError
@@ -149,6 +151,11 @@ def test_bad_bodies_say_what_is_wrong(site: Site) -> None:
     client = site.client()
     with pytest.raises(UsageError, match="plan"):
         client.http.post("/v1/runs", object, {"name": "x"})
+    with pytest.raises(UsageError, match="after"):
+        client.events(after=2**63)
+    asked = submission("x")
+    with pytest.raises(UsageError, match="digest"):
+        client.submit(replace(asked, plan=replace(asked.plan, workspace="../../agent/sync")))
     agent = site.join()
     with pytest.raises(UsageError, match="not a valid Report"):
         agent.http.post("/v1/agent/sync", object, {"tasks": "no"})

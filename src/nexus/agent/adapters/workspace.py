@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from nexus.agent.ports import Fetch
 from nexus.kernel.errors import LimitError, NotFoundError, UsageError
 from nexus.kernel.units import format_bytes
 from nexus.launch.protocol import TaskOrder
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 async def prepare_files(order: TaskOrder, home: TaskHome, fetch: Fetch) -> None:
@@ -53,7 +56,12 @@ async def _bring_workspace(order: TaskOrder, home: TaskHome, fetch: Fetch) -> No
 
 
 async def _bring(digest: str, target: Path, home: TaskHome, fetch: Fetch) -> None:
-    """A package becomes a folder, anything else a file. It appears at `target` whole."""
+    """A package becomes a folder, anything else a file. It appears at `target` whole.
+
+    Raises UsageError for what is no digest: it becomes part of a path, here and on the server.
+    """
+    if _DIGEST.fullmatch(digest) is None:
+        raise UsageError(f"{digest!r:.80} is not a SHA-256 digest", hint="Launch the job again.")
     archive = home.path / f"download.{digest[:16]}"
     draft = home.path / f"draft.{digest[:16]}"
     await asyncio.to_thread(_clear, draft)

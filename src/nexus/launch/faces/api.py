@@ -17,6 +17,7 @@ from nexus.launch.model import Node, Placement, Run, RunState, Submission, Task
 from nexus.launch.service import Launch
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
+After = Annotated[int, Query(ge=0, lt=2**63, description="The last number that was seen")]
 Wait = Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a change")]
 
 
@@ -29,7 +30,7 @@ def router(launch: Launch, access: Access) -> APIRouter:
 
     @api.get("/events", summary="What happened in the project", response_model=EventPage)
     async def events(
-        principal: Viewer, after: int = 0, subject: str | None = None, newest: bool = False, limit: Limit = 100
+        principal: Viewer, after: After = 0, subject: str | None = None, newest: bool = False, limit: Limit = 100
     ) -> Response:
         found = await launch.events(principal, after=after, subject=subject, limit=limit, newest=newest)
         last = max((event.seq for event in found), default=after)
@@ -68,7 +69,7 @@ def _add_runs(api: APIRouter, launch: Launch) -> None:
         return json_answer(await launch.tasks(principal, run))
 
     @api.get("/runs/{run}/events", summary="What happened to it and its tasks", response_model=EventPage)
-    async def events(principal: Viewer, run: str, after: int = 0, limit: Limit = 1000) -> Response:
+    async def events(principal: Viewer, run: str, after: After = 0, limit: Limit = 1000) -> Response:
         subject = (await launch.run(principal, run)).id
         found = await launch.events(principal, after=after, subject=subject, limit=limit)
         return json_answer(EventPage(events=tuple(found), last=found[-1].seq if found else after))

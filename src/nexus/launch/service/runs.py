@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -34,6 +35,7 @@ from nexus.launch.service.inputs import Inputs
 
 _PREFIX_LOOK = 5000  # how many of the newest runs a shortened id is looked for among
 MOST_TASKS = 10_000
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 async def find_run(records: Records, project: str, reference: str) -> Run:
@@ -237,6 +239,8 @@ def check_plan(submission: Submission) -> None:
     names = [role.name for role in plan.roles]
     if not is_name(submission.name):
         raise UsageError(f"{submission.name!r} is not a name", hint="Use lower case letters, digits, and . _ -")
+    if plan.workspace is not None and not _DIGEST.fullmatch(plan.workspace):
+        raise UsageError("the workspace is not named by a SHA-256 digest", hint="Upload it: PUT /v1/blobs/SHA256.")
     if not names or len(set(names)) < len(names):
         raise UsageError("a plan needs roles with different names")
     if sum(role.count for role in plan.roles) > MOST_TASKS:
