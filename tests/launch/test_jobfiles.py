@@ -180,3 +180,11 @@ def test_a_home_folder_is_never_sent_whole(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path / "project")
     [spec] = read_argv(["echo", "hi"]).specs
     assert (spec.workspace, spec.warnings) == (".", ())
+
+
+def test_a_converted_file_can_be_json_too(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("name: a\nrun: echo hi\nenv: {RATE: 1.10}\n")
+    shell = Shell(connect=lambda: pytest.fail("no server is needed"), json=True)
+    done = CliRunner().invoke(command, ["convert", str(file)], obj=shell)
+    assert json.loads(done.stdout) == {"name": "a", "run": "echo hi", "env": {"RATE": "1.10"}}

@@ -25,6 +25,12 @@ _Dumper.add_representer(str, _text)
 
 def to_native(spec: JobSpec) -> str:
     """The job file in native words; what is as by default is left out."""
+    data = native_fields(spec)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False)
+
+
+def native_fields(spec: JobSpec) -> dict[str, Any]:
+    """The same as values."""
     data: dict[str, Any] = {"name": spec.name}
     if spec.kind != "command":
         data["kind"] = spec.kind
@@ -33,4 +39,4 @@ def to_native(spec: JobSpec) -> str:
         data["workspace"] = None
     for name, section in spec.sections.items():
         data[name] = section.model_dump(mode="json", exclude_defaults=True)
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False)
+    return data

@@ -56,13 +56,17 @@ def _say_problems(shell: Shell, error: Exception) -> None:
 @click.pass_obj
 def convert(shell: Shell, file: Path, overrides: tuple[str, ...]) -> None:
     """Print FILE, of any dialect, in the native form."""
-    from nexus.launch.core.jobfile.convert import to_native
+    from nexus.launch.core.jobfile.convert import native_fields, to_native
     from nexus.launch.faces.jobfiles import read_file
 
     jobs = read_file(file, overrides)
     for spec in jobs.specs:
         for warning in spec.warnings:
             shell.note(f"warning: {warning}")
+    if shell.json:
+        fields = [native_fields(spec) for spec in jobs.specs]
+        shell.emit(fields[0] if len(fields) == 1 else fields)
+        return
     click.echo("---\n".join(to_native(spec) for spec in jobs.specs), nl=False)
 
 
