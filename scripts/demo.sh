@@ -17,6 +17,8 @@ The run, its curve and its model stay. Try next:
   .venv/bin/nexus deploy examples/serve-digits/job.yaml   the model behind an endpoint, two replicas
   .venv/bin/nexus down                                    stop Nexus (what it keeps, stays)
 
+  (export PATH="\$PWD/.venv/bin:\$PATH", and it is just \`nexus\`)
+
   $link
   (logs your browser in, once; \`.venv/bin/nexus open\` makes another)
 END
