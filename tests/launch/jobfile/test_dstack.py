@@ -8,6 +8,7 @@ from nexus.kernel.errors import FileError
 from nexus.kernel.units import Range
 from nexus.launch.core.compile import compile_job
 from nexus.launch.core.jobfile.convert import to_native
+from nexus.launch.core.jobfile.dialects.dstack import KEYS
 from nexus.launch.core.jobfile.dstack_parts import attempts
 from nexus.launch.core.jobfile.reading import read_jobs
 from nexus.launch.core.spec import JobSpec
@@ -105,7 +106,7 @@ def test_ways_to_write_an_accelerator(gpu: str, need: GpuNeed) -> None:
 
 def test_groups_of_nodes_are_roles() -> None:
     spec = one(
-        "type: task\nname: rl\nmax_price: 2\ngroups:\n"
+        "type: task\nname: rl\nmax_price: 2\nspot_policy: spot\nregions: [eu-1]\ngroups:\n"
         "  - {name: learner, commands: [learn], resources: {gpu: 'H100:8'}, ports: [29500]}\n"
         "  - {nodes: 3, commands: [roll, out], resources: {cpu: 4}}\n"
     )
@@ -113,6 +114,7 @@ def test_groups_of_nodes_are_roles() -> None:
     learner, actors = plan.roles
     assert (learner.name, learner.count, learner.gang, learner.needs.gpu.count) == ("learner", 1, True, 8)
     assert (actors.name, actors.count, actors.gang, actors.script) == ("1", 3, True, "set +o pipefail\nroll\nout\n")
+    assert {(role.needs.spot, role.needs.regions) for role in plan.roles} == {("only", ("eu-1",))}
     assert (plan.max_price, plan.network, learner.ports) == (8.0, "fast", (Port("http", 29500),))
     assert one(to_native(spec)) == spec
 
@@ -178,6 +180,7 @@ NOT_HONOURED = [
     ("resources: {gpu: 'nvidia:24GB'}", "resources.gpu.vendor is not used"),
     ("resources: {gpu: {total_memory: 80GB}}", "resources.gpu.total_memory is not used"),
     ("resources: {gpu: 'A100:1..4'}", "of 1 to 4, 1 is asked for"),
+    ("retry: {on_events: [no-capacity], duration: 1h}", "retry.duration is not used"),
     ("stop_duration: off", "stop_duration off is not used"),
 ]
 
@@ -192,7 +195,8 @@ def test_what_is_not_honoured_is_named(line: str, words: str) -> None:
 
 def test_defaults_said_outright_are_not_warned_of() -> None:
     spec = one(
-        "type: task\ncommands: [x]\nprivileged: false\nstartup_order: any\nmax_duration: off\nretry: false\nidle_duration: off\n"
+        "type: task\ncommands: [x]\nprivileged: false\nstartup_order: any\nmax_duration: off\nretry: false\n"
+        "idle_duration: off\n"
     )
     assert (spec.warnings, spec.timeout, spec.retry.max) == ((), None, 0)
 
@@ -263,3 +267,74 @@ def test_a_mistake_is_answered_word_for_word(name: str) -> None:
     with pytest.raises(FileError) as caught:
         read_jobs(text)
     assert f"{caught.value.where}: {caught.value.message} → {caught.value.hint}" == expected
+
+
+# A value of every key that dstack has: none may pass without a trace.
+VALUES = {
+    "name": "n",
+    "image": "i",
+    "working_dir": "w",
+    "env": "{A: 1}",
+    "shell": "zsh",
+    "resources": "{cpu: 1}",
+    "priority": "1",
+    "repos": "[.]",
+    "files": "[a]",
+    "setup": "[a]",
+    "ports": "[80]",
+    "regions": "[eu]",
+    "spot_policy": "spot",
+    "retry": "true",
+    "max_duration": "1h",
+    "stop_duration": "1m",
+    "max_price": "1",
+    "nodes": "2",
+    "groups": "[{commands: [y]}]",
+    "commands": "[z]",
+    "ide": "vscode",
+    "version": "'1'",
+    "init": "[a]",
+    "inactivity_duration": "1h",
+    "port": "81",
+    "auth": "false",
+    "replicas": "2",
+    "probes": "[{type: http, url: /x}]",
+    "gateway": "g",
+    "strip_prefix": "false",
+    "model": "m",
+    "https": "auto",
+    "scaling": "{metric: rps, target: 1}",
+    "rate_limits": "[{rps: 1}]",
+    "schedule": "{cron: x}",
+    "utilization_policy": "{min_gpu_utilization: 1, time_window: 5m}",
+    "registry_auth": "{username: u, password: p}",
+    "backend_options": "[{type: aws}]",
+    "tags": "{a: b}",
+    "startup_order": "master-first",
+    "stop_criteria": "master-done",
+    "creation_policy": "reuse",
+    **dict.fromkeys(["backends", "availability_zones", "instance_types", "fleets", "instances", "volumes"], "[a]"),
+    **dict.fromkeys(["reservation", "idle_duration", "user", "entrypoint", "home_dir", "python"], "a"),
+    **dict.fromkeys(["privileged", "docker", "nvcc", "single_branch", "dstack"], "true"),
+}
+BASES = {
+    "task": {"type": "task", "commands": "[x]"},
+    "service": {"type": "service", "commands": "[x]", "port": "80"},
+    "dev-environment": {"type": "dev-environment"},
+}
+
+
+def trace(keys: dict[str, str]) -> str:
+    """What a file comes to, warnings and errors included."""
+    try:
+        spec = one("".join(f"{key}: {value}\n" for key, value in keys.items()))
+    except FileError as error:
+        return str(error)
+    return to_native(spec) + warned(spec)
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_no_key_passes_without_a_trace(kind: str) -> None:
+    assert set(VALUES) | {"type"} == {key for keys in KEYS.values() for key in keys}
+    for key in set(KEYS[kind]) - {"type"}:
+        assert trace(BASES[kind] | {key: VALUES[key]}) != trace(BASES[kind]), key

@@ -8,7 +8,9 @@ from nexus.kernel.errors import FileError
 from nexus.kernel.units import Range
 from nexus.launch.core.compile import compile_job
 from nexus.launch.core.jobfile.convert import to_native
+from nexus.launch.core.jobfile.dialects.skypilot import KEYS as TASK_KEYS
 from nexus.launch.core.jobfile.reading import read_jobs
+from nexus.launch.core.jobfile.skypilot_resources import KEYS as RESOURCE_KEYS
 from nexus.launch.core.spec import JobSpec
 from nexus.launch.model import GpuNeed, OnExit, Port
 
@@ -155,6 +157,8 @@ NOT_HONOURED = [
     ("resources: {infra: aws/us-east-1/us-east-1a}", "resources.infra: aws/us-east-1a is not chosen"),
     ("resources: {infra: k8s/mine}", "resources.infra: k8s/mine is not chosen"),
     ("resources: {cloud: aws}", "resources.cloud is not used"),
+    ("resources: {cloud: aws, any_of: [{cpus: 1}]}", "resources.cloud is not used"),
+    ("resources: {infra: aws, any_of: [{cpus: 1}, {infra: gcp}]}", "resources.any_of.1.infra: gcp is not chosen"),
     ("resources: {zone: a}", "resources.zone is not used"),
     ("resources: {instance_type: p4d.24xlarge}", "resources.instance_type is not used"),
     ("resources: {image_id: ami-1}", "resources.image_id is not used"),
@@ -207,6 +211,14 @@ MISTAKES = {
         "run: x\nresources: {accelerators: 'A100:x'}\n",
         "job.yaml:2:27: `resources.accelerators` needs accelerators, not 'A100:x' → Write A100, A100:8, or {A100: 8}.",
     ),
+    "two names of a place": (
+        "run: x\nresources: {infra: aws, region: us-east-1}\n",
+        "job.yaml:2:33: `infra` and `region` cannot stand together → Remove `region`.",
+    ),
+    "spot": (
+        "run: x\nresources: {use_spot: maybe}\n",
+        "job.yaml:2:23: `resources.use_spot` cannot be 'maybe' → It is one of: true, True, false, False.",
+    ),
     "a port": (
         "run: x\nnum_nodes: 1\nresources: {ports: 99999}\n",
         (
@@ -239,3 +251,80 @@ def test_a_mistake_is_answered_word_for_word(name: str) -> None:
     with pytest.raises(FileError) as caught:
         read_jobs(text)
     assert f"{caught.value.where}: {caught.value.message} → {caught.value.hint}" == expected
+
+
+# A value of every key that SkyPilot has: none may pass without a trace.
+VALUES = {
+    "name": "n",
+    "workdir": "w",
+    "num_nodes": "3",
+    "resources": "{cpus: 1}",
+    "envs": "{A: 1}",
+    "secrets": "[A]",
+    "managed_secrets": "[A]",
+    "file_mounts": "{/a: b}",
+    "file_mounts_mapping": "{a: b}",
+    "setup": "s",
+    "run": "r",
+    "service": "{replicas: 2}",
+    "pool": "{workers: 1}",
+    "volumes": "{/a: b}",
+    "volume_mounts": "[a]",
+    "event_callback": "e",
+    "inputs": "{a: 1}",
+    "outputs": "{a: 1}",
+    "config": "{a: 1}",
+    "experimental": "{a: 1}",
+    "api_server_access": "true",
+    "_metadata": "{a: 1}",
+}
+RESOURCES = {
+    "accelerators": "L4",
+    "gpus": "L4",
+    "cpus": "1",
+    "memory": "1",
+    "disk_size": "1",
+    "infra": "aws/eu",
+    "cloud": "aws",
+    "region": "eu",
+    "zone": "eu-a",
+    "use_spot": "true",
+    "max_hourly_cost": "1",
+    "image_id": "docker:x",
+    "ports": "80",
+    "priority": "1000",
+    "network_tier": "best",
+    "job_recovery": "{max_restarts_on_errors: 1}",
+    "any_of": "[{cpus: 1}]",
+    "ordered": "[{cpus: 1}]",
+    "instance_type": "i",
+    "disk_tier": "best",
+    "local_disk": "nvme",
+    "ephemeral_storage": "1",
+    "volumes": "[{name: a}]",
+    "accelerator_args": "{a: 1}",
+    "labels": "{a: b}",
+    "autostop": "5",
+    "priority_class": "high",
+    **dict.fromkeys([key for key in RESOURCE_KEYS if key.startswith("_")], "{a: 1}"),
+}
+
+
+def trace(text: str) -> str:
+    """What a file comes to, warnings and errors included."""
+    try:
+        spec = one(text)
+    except FileError as error:
+        return str(error)
+    return to_native(spec) + warned(spec)
+
+
+def test_no_key_passes_without_a_trace() -> None:
+    assert set(VALUES) == set(TASK_KEYS)
+    assert set(RESOURCES) == set(RESOURCE_KEYS)
+    for key, value in VALUES.items():
+        task = "dialect: skypilot\n" + ("run: x\n" if key != "run" else "")
+        assert trace(f"{task}{key}: {value}\n") != trace(task), key
+    for key, value in RESOURCES.items():
+        task = "dialect: skypilot\nrun: x\nresources: "
+        assert trace(f"{task}{{{key}: {value}}}\n") != trace(f"{task}{{}}\n"), key

@@ -33,7 +33,6 @@ _HOSTFILE = "DSTACK_MPI_HOSTFILE"
 def commands(draft: Draft, said: Mapping[str, Tree], key: str) -> None:
     """A script of the commands. Raises FileError if there are none."""
     found = lines(draft, said.get(key), key)
-    draft.unused(said, "", {"setup": "dstack does not run it either: put it into `commands`"})
     if not found:
         raise draft.error(draft.tree, "the job says nothing to run", f"Add `{key}:`, even to an `image`.", key)
     draft.put("run", script(draft, said, found), said[key])
@@ -176,6 +175,7 @@ def node_groups(draft: Draft, said: Mapping[str, Tree]) -> None:
             raise draft.error(entry, f"the group {path} says nothing to run", "Add `commands:`.", f"{path}.commands")
         needs = Fields(entry.place)
         resources(draft, group.get("resources"), f"{path}.resources", needs)
+        placed(draft, said, needs)
         role: dict[str, Any] = {
             "name": to_name(draft.text(group["name"], f"{path}.name")) if "name" in group else str(index),
             "count": group.get("nodes", 1),
@@ -190,19 +190,18 @@ def node_groups(draft: Draft, said: Mapping[str, Tree]) -> None:
     draft.put("network", "fast", said["groups"])
 
 
-def spot(draft: Draft, tree: Tree | None) -> None:
-    """On demand unless it says otherwise."""
-    word = "never" if tree is None else draft.choice(tree, "spot_policy", _SPOT)
-    draft.put("spot", word, tree or draft.tree, draft.resources)
+def placed(draft: Draft, said: Mapping[str, Tree], into: Fields) -> None:
+    """Where a node may be, and whether it may be taken away: on demand unless the file says otherwise."""
+    policy = said.get("spot_policy")
+    word = "never" if policy is None else draft.choice(policy, "spot_policy", _SPOT)
+    draft.put("spot", word, policy or draft.tree, into)
+    if "regions" in said:
+        names = [draft.text(item, f"regions.{index}") for index, item in enumerate(items_of(said["regions"]))]
+        draft.put("region", names, said["regions"], into)
 
 
 def priority(draft: Draft, tree: Tree) -> None:
     draft.put("priority", tree, tree)
-
-
-def regions(draft: Draft, tree: Tree) -> None:
-    names = [draft.text(item, f"regions.{index}") for index, item in enumerate(items_of(tree))]
-    draft.put("region", names, tree, draft.resources)
 
 
 def max_price(draft: Draft, tree: Tree) -> None:
@@ -254,6 +253,8 @@ def retry(draft: Draft, tree: Tree) -> None:
     words = [draft.choice(event, f"retry.on_events.{index}", _EVENTS) for index, event in enumerate(events)]
     causes = [cause for group in (words if events else _EVENTS.values()) for cause in group]
     seconds = duration(draft, said["duration"], "retry.duration") if "duration" in said else _RETRY_S
+    if not causes and "duration" in said:
+        draft.warn(said["duration"], "retry.duration is not used: a run waits for a machine until it is stopped")
     if causes:
         draft.put("retry", {"max": attempts(seconds or _RETRY_S), "on": list(dict.fromkeys(causes))}, tree)
 

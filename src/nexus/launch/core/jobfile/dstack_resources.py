@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nexus.launch.core.jobfile import amounts
-from nexus.launch.core.jobfile.draft import Draft, items_of
+from nexus.launch.core.jobfile.draft import Draft, items_of, native
 from nexus.launch.core.jobfile.skypilot_resources import glob
 from nexus.launch.core.jobfile.tree import Fields, Scalar, Tree
 
@@ -72,24 +72,20 @@ def _words(draft: Draft, tree: Tree, path: str) -> dict[str, Tree]:
     """`nvidia:A100,H100:40GB..:2`, in any order: what a word is, its letters say."""
     said: dict[str, Tree] = {}
     for word in draft.text(tree, path).replace(" ", "").split(":"):
-        key, value = _meaning(word)
+        key = _meaning(word)
         if key in said or not word or (key == "name" and not all(word.split(","))):
             raise draft.needs(tree, path, "an accelerator", "Write A100, 24GB.., A100:2, or A100,H100:80GB:8.")
-        said[key] = draft.listed(tree)
-        said[key] = Scalar(word, value, tree.place)
-        if key == "name":
-            names = draft.listed(tree)
-            names.items += [Scalar(name, name, tree.place) for name in word.split(",")]
-            said[key] = names
+        said[key] = native(word.split(",") if key == "name" else word, tree)
     return said
 
 
-def _meaning(word: str) -> tuple[str, str]:
+def _meaning(word: str) -> str:
+    """Which key a word stands for."""
     if word.lower() in _VENDORS:
-        return "vendor", word
+        return "vendor"
     if word[:1].isalpha():
-        return "name", word
-    return ("memory" if any(letter.isalpha() for letter in word) else "count"), word
+        return "name"
+    return "memory" if any(letter.isalpha() for letter in word) else "count"
 
 
 def _count(draft: Draft, tree: Tree | None, path: str) -> int:

@@ -12,13 +12,16 @@ from nexus.launch.core.jobfile.tree import Fields, Items, Scalar, Tree, value_of
 _FIXED = "the number of replicas is fixed: `--set deploy.replicas=N`"
 _NOT_USED = {
     "gateway": "the server is the gateway of its endpoints",
-    "strip_prefix": "an endpoint's path is always stripped",
     "model": "clients call the model by the endpoint's name",
     "https": "put a proxy that speaks TLS in front of the server",
     "scaling": _FIXED,
     "rate_limits": "`deploy.max_inflight` of a native file bounds requests",
 }
-KEYS = ("port", "auth", "replicas", "groups", "probes", *_NOT_USED)
+_MUST_BE_TRUE = {
+    "strip_prefix": "a replica sees the path behind its endpoint's",
+    "auth": "whoever calls an endpoint needs a token",
+}
+KEYS = ("port", "replicas", "groups", "probes", *_NOT_USED, *_MUST_BE_TRUE)
 _PROBE_NOT_USED = {
     "headers": "a replica is asked without headers",
     "body": "a replica is ready when a GET answers 2xx",
@@ -35,10 +38,11 @@ def service(draft: Draft, said: Mapping[str, Tree]) -> None:
     if groups is not None:
         hint = "Write a service for each group."
         raise draft.error(groups, "groups of replicas cannot be had in one deployment", hint, "groups")
-    defaults = {"strip_prefix": True, "https": True, "gateway": True}
-    draft.unused({key: tree for key, tree in said.items() if defaults.get(key) != value_of(tree)}, "", _NOT_USED)
-    if "auth" in said and value_of(said["auth"]) is False:
-        draft.warn(said["auth"], "auth: false is not used: whoever calls an endpoint needs a token")
+    plain = {"https": True, "gateway": True}
+    draft.unused({key: tree for key, tree in said.items() if plain.get(key) != value_of(tree)}, "", _NOT_USED)
+    for key, reason in _MUST_BE_TRUE.items():
+        if key in said and value_of(said[key]) is not True:
+            draft.warn(said[key], f"{key}: false is not used: {reason}")
     parts.commands(draft, said, "commands")
     section: dict[str, Any] = {"engine": "command"}
     if "replicas" in said:
@@ -83,6 +87,8 @@ def _probes(draft: Draft, tree: Tree | None) -> None:
             draft.warn(entry, f"{path} is not used: a replica is asked one question")
             continue
         draft.unused(said, f"{path}.", _PROBE_NOT_USED)
+        if "type" in said:
+            draft.choice(said["type"], f"{path}.type", {"http": "http"})
         method = said.get("method")
         if method is not None and draft.text(method, f"{path}.method").lower() != "get":
             draft.warn(method, f"{path}.method is not used: a replica is ready when a GET answers 2xx")

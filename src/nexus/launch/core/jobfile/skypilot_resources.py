@@ -45,6 +45,7 @@ _OF_THE_JOB = ("image_id", "ports", "priority", "network_tier", "job_recovery")
 KEYS = (*_NEEDS, *_OF_THE_JOB, "any_of", "ordered", *NOT_USED)
 _SHARED = {"memory", "region", "labels"}  # keys that native files have too
 TELLING = frozenset(f"resources.{key}" for key in KEYS if key not in _SHARED)
+_SPOT = {word: meaning for key, meaning in (("true", "only"), ("false", "never")) for word in (key, key.title())}
 _OWN_MACHINES = ("k8s", "kubernetes", "ssh", "slurm")
 
 
@@ -77,12 +78,14 @@ def resources(draft: Draft, tree: Tree, nodes: int) -> dict[str, Tree]:
     draft.unused(base, "resources.", NOT_USED)
     for path, form in forms:
         draft.unused(form, f"{path}.", NOT_USED | dict.fromkeys(_OF_THE_JOB, "say it once, in `resources` itself"))
-    choices = [_choice(draft, base | form, path, nodes, form or base) for path, form in forms]
-    _put(draft, _joined(draft, choices or [_choice(draft, base, "resources", nodes, base)]), tree)
+    for path, said in [("resources", base), *forms]:
+        _check(draft, said, path)
+    choices = [_choice(draft, base | form, path, nodes) for path, form in forms]
+    _put(draft, _joined(draft, choices or [_choice(draft, base, "resources", nodes)]), tree)
     return {key: entry for key, entry in base.items() if key in _OF_THE_JOB}
 
 
-def _choice(draft: Draft, said: Mapping[str, Tree], path: str, nodes: int, own: Mapping[str, Tree]) -> _Choice:
+def _choice(draft: Draft, said: Mapping[str, Tree], path: str, nodes: int) -> _Choice:
     choice = _Choice()
     for key in ("accelerators", "gpus"):  # two names of one thing
         if key in said:
@@ -93,9 +96,9 @@ def _choice(draft: Draft, said: Mapping[str, Tree], path: str, nodes: int, own: 
         _memory(draft, choice, said["memory"], f"{path}.memory")
     if "disk_size" in said:
         choice.said["disk"] = amounts.size_of(draft, said["disk_size"], f"{path}.disk_size"), said["disk_size"]
-    _place(draft, choice, said, path, own)
+    _region(draft, choice, said, path)
     if "use_spot" in said:
-        spot = "only" if value_of(said["use_spot"]) is True else "never"
+        spot = draft.choice(said["use_spot"], f"{path}.use_spot", _SPOT)
         choice.said["spot"] = spot, said["use_spot"]
     if "max_hourly_cost" in said:
         price = value_of(said["max_hourly_cost"])
@@ -120,24 +123,34 @@ def _memory(draft: Draft, choice: _Choice, tree: Tree, path: str) -> None:
     choice.said["memory"] = found, tree
 
 
-def _place(draft: Draft, choice: _Choice, said: Mapping[str, Tree], path: str, own: Mapping[str, Tree]) -> None:
-    """Regions are kept as they are; clouds and zones are not chosen."""
-    region = said.get("region")
-    if region is not None and draft.text(region, f"{path}.region") != "*":
-        choice.said["region"] = [draft.text(region, f"{path}.region")], region
-    if "cloud" in own:
-        draft.warn(own["cloud"], f"{path}.cloud is not used: {_PLACES}")
-    infra = said.get("infra")
-    if infra is None:
-        return
-    cloud, *rest = draft.text(infra, f"{path}.infra").split("/")
-    if rest and rest[0] not in {"*", ""} and cloud.lower() not in _OWN_MACHINES:
-        choice.said["region"] = [rest[0]], infra
-        unused = [word for word in (cloud, *rest[1:]) if word != "*"]
-    else:
-        unused = [word for word in (cloud, *rest) if word != "*"]
-    if unused and "infra" in own:
-        draft.warn(infra, f"{path}.infra: {'/'.join(unused)} is not chosen: {_PLACES}")
+def _check(draft: Draft, said: Mapping[str, Tree], path: str) -> None:
+    """Refuse what SkyPilot refuses; name the clouds and zones, which are not chosen."""
+    for one, other in (("infra", "cloud"), ("infra", "region"), ("infra", "zone"), ("accelerators", "gpus")):
+        if one in said and other in said:
+            message = f"`{one}` and `{other}` cannot stand together"
+            raise draft.error(said[other], message, f"Remove `{other}`.", f"{path}.{other}")
+    if "cloud" in said:
+        draft.warn(said["cloud"], f"{path}.cloud is not used: {_PLACES}")
+    if "infra" in said:
+        _, rest = _infra(draft.text(said["infra"], f"{path}.infra"))
+        if rest:
+            draft.warn(said["infra"], f"{path}.infra: {rest} is not chosen: {_PLACES}")
+
+
+def _infra(text: str) -> tuple[str, str]:
+    """The region of `aws/us-east-1/us-east-1a`, and what else it names; a cluster of one's own has no region."""
+    cloud, *rest = text.split("/")
+    region = rest.pop(0) if rest and cloud.lower() not in _OWN_MACHINES else ""
+    return region.replace("*", ""), "/".join(word for word in (cloud, *rest) if word not in {"*", ""})
+
+
+def _region(draft: Draft, choice: _Choice, said: Mapping[str, Tree], path: str) -> None:
+    """The last word of the two: an alternative may say one where `resources` says the other."""
+    for key in ("region", "infra"):
+        if key in said:
+            text = draft.text(said[key], f"{path}.{key}")
+            name = _infra(text)[0] if key == "infra" else text.replace("*", "")
+            choice.said |= {"region": ([name], said[key])} if name else {}
 
 
 def _accelerators(draft: Draft, tree: Tree, path: str) -> list[_Gpu]:

@@ -94,12 +94,14 @@ def _translated(draft: Draft) -> Translation:
     draft.set_env(
         "DSTACK_RUN_NAME", draft.text(said["name"], "name") if "name" in said else "", said.get("name", draft.tree)
     )
+    if kind != "dev-environment":
+        draft.unused(said, "", {"setup": "dstack does not run it either: put it into `commands`"})
     _KINDS[kind](draft, said)
     resources(draft, said.get("resources"), "resources", draft.resources)
     for key, part in _PARTS.items():
         if key in said:
             part(draft, said[key])
-    parts.spot(draft, said.get("spot_policy"))
+    parts.placed(draft, said, draft.resources)
     return draft.done()
 
 
@@ -153,7 +155,6 @@ _KINDS: dict[str, Callable[[Draft, Mapping[str, Tree]], None]] = {
 }
 _PARTS: dict[str, Callable[[Draft, Tree], None]] = {
     "priority": parts.priority,
-    "regions": parts.regions,
     "retry": parts.retry,
     "max_duration": parts.max_duration,
     "stop_duration": parts.stop_duration,

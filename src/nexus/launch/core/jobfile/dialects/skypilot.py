@@ -97,9 +97,9 @@ def _task(draft: Draft) -> Draft:
     if "name" in said:
         draft.put("name", to_name(draft.text(said["name"], "name")), said["name"])
     parts.workdir(draft, said.get("workdir"))
-    for key, native_key in (("setup", "setup"), ("run", "run")):
+    for key in ("setup", "run"):
         if key in said and draft.text(said[key], key).strip():
-            draft.put(native_key, LENIENT + draft.text(said[key], key), said[key])
+            draft.put(key, LENIENT + draft.text(said[key], key), said[key])
     nodes = _nodes(draft, said)
     _needs(draft, said, nodes)
     parts.variables(draft, said)
