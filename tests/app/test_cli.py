@@ -54,7 +54,7 @@ def leaves(command: click.Command, path: tuple[str, ...]) -> list[tuple[tuple[st
     if not isinstance(command, click.Group):
         return [(path, command)]
     context = click.Context(command)
-    found = [(path, command)]
+    found: list[tuple[tuple[str, ...], click.Command]] = [(path, command)]
     for name in command.list_commands(context):
         child = command.get_command(context, name)
         assert child is not None
