@@ -14,6 +14,7 @@ import pytest
 
 from nexus.deploy.model import Deployment
 from nexus.federate.model import Outcome, Round, Turn
+from nexus.infra.hints import Hints
 from nexus.infra.web.auth import SESSION_COOKIE
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Role
@@ -288,7 +289,9 @@ async def test_the_stream_sleeps_until_something_happens(visit: Visit) -> None:
 
     listening = asyncio.create_task(listen())
     assert [await next_event(), await next_event()][0] == b"retry: 1000\n\n"  # then: the run's state
-    while not house.services.hints.topics():  # noqa: ASYNC110 - until it has looked again, and sleeps
+    hints = house.services.hints
+    assert isinstance(hints, Hints)
+    while not hints.topics():  # noqa: ASYNC110 - until it has looked again, and sleeps
         await asyncio.sleep(0.01)
     began = house.clock.monotonic()
     await house.log(owner, "one")
@@ -299,7 +302,7 @@ async def test_the_stream_sleeps_until_something_happens(visit: Visit) -> None:
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     await asyncio.sleep(0)
-    assert house.services.hints.topics() == set()
+    assert hints.topics() == set()
 
 
 async def test_a_run_with_very_many_metrics_does_not_drown_its_page(visit: Visit) -> None:

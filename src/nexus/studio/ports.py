@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from nexus.deploy.model import Deployment, EndpointView
 from nexus.federate.model import Round
-from nexus.infra.hints import Hints
 from nexus.kernel.clock import Clock
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal
@@ -235,12 +234,28 @@ class Store(Protocol):
         ...
 
 
+class Waker(Protocol):
+    """Wake-up calls of this process; `infra.hints.Hints` implements it."""
+
+    def listen(self, *topics: str) -> Any:
+        """A future that the next hint on any of `topics` resolves."""
+        ...
+
+    async def until(self, future: Any, timeout_s: float, *topics: str) -> bool:
+        """Wait for a future that `listen` gave; False after `timeout_s`."""
+        ...
+
+    def drop(self, future: Any, *topics: str) -> None:
+        """Listen no more."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Services:
     """What `studio.router` is given. A part that is None is not wired: its page says so and how to get it."""
 
     clock: Clock
-    hints: Hints
+    hints: Waker
     sessions: Sessions
     launch: Launch
     track: Track
