@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from nexus.kernel.errors import UsageError
 from nexus.kernel.units import Range
 from nexus.launch.core.compile import compile_job
-from nexus.launch.core.environment import RENDEZVOUS, environment
+from nexus.launch.core.environment import environment
 from nexus.launch.core.spec import JobSpec
-from nexus.launch.model import Retry, RunPlan
+from nexus.launch.model import RENDEZVOUS, Retry, RunPlan
 from nexus.launch.protocol import Peer, TaskOrder
 from nexus.train.core.jobsection import TrainSection
 

@@ -133,9 +133,7 @@ class Access:
             words = f"a token needs a name of at most {_LONGEST_NAME} characters"
             raise UsageError(words, hint="For example: nexus token create laptop")
         if lifetime_s is not None and not 0 < lifetime_s < math.inf:
-            raise UsageError(
-                f"{lifetime_s} s is no lifetime", hint="Such as --expires 30d; never when left out."
-            )
+            raise UsageError(f"{lifetime_s} s is no lifetime", hint="Such as --expires 30d; never when left out.")
         return await self.create(
             purpose=Purpose.USER,
             subject=name.strip(),

@@ -35,6 +35,9 @@ class Needs:
     spot: str = "auto"  # only | never | auto
 
 
+RENDEZVOUS = "rendezvous"  # the name of the port by which a gang's tasks find each other
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A port that a task listens on. `port` 0: the agent picks a free one and says it in `NEXUS_PORT_<NAME>`."""

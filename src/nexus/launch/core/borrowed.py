@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from nexus.launch.model import RENDEZVOUS
 from nexus.launch.protocol import Peer, TaskOrder
 
-RENDEZVOUS = "rendezvous"  # the name of the port by which a gang's tasks find each other
 _ALONE = "replica"  # the role of a deployment: each of its tasks serves by itself
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from nexus.launch.core.borrowed import RENDEZVOUS, borrowed
+from nexus.launch.core.borrowed import borrowed
+from nexus.launch.model import RENDEZVOUS
 from nexus.launch.protocol import Peer, TaskOrder
 
 

@@ -7,11 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from nexus.launch.core.environment import RENDEZVOUS
 from nexus.launch.core.jobkind import JobKind
 from nexus.launch.core.roles import need_command, role_plan, run_plan
 from nexus.launch.core.spec import JobSpec, Section
-from nexus.launch.model import Port, Retry, RunPlan
+from nexus.launch.model import RENDEZVOUS, Port, Retry, RunPlan
 
 WORKER = "worker"
 # What the section says travels to `nexus.train.checkpoint` in these variables.
