@@ -174,10 +174,8 @@ class House:
         mark = str(self.home).encode()
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit() and int(folder.name) != os.getpid():
-                try:
-                    if mark in (folder / "cmdline").read_bytes() or b"NEXUS_HOME=" + mark in (
-                        folder / "environ"
-                    ).read_bytes().split(b"\0"):
+                try:  # a task names its place in its environment, a shim in its words
+                    if mark in (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes():
                         os.kill(int(folder.name), signal.SIGKILL)
                 except OSError:
                     continue

@@ -57,3 +57,11 @@ def iso(at: float | None) -> str:
 def clock_time(at: float | None) -> str:
     """`11:30:05`, UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S") if at else "—"
+
+
+_FIRST = ("loss", "accura", "perplexity", "reward", "score", "error", "auc", "f1")
+
+
+def weight(key: str) -> tuple[bool, str]:
+    """What people look for first comes first: a run's loss and accuracy, then everything else by name."""
+    return not any(word in key.lower() for word in _FIRST), key

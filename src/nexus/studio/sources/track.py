@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from nexus.kernel.errors import NotFoundError
 from nexus.kernel.identity import Principal
 from nexus.studio.ports import Kept, Line, Logged, ModelVersion, Series, Tail
+from nexus.studio.words import weight
 from nexus.track import model as track
 from nexus.track.model import TaskLine, read_cursor, write_cursor
 from nexus.track.service.track import Track
@@ -32,9 +33,11 @@ class TrackSource:
         summary = await metrics.summary(who, run)
         had = read_cursor(cursor)
         found: list[Series] = []
-        drawn = sorted(summary.series, key=lambda one: (one.key, one.role, one.index, one.attempt))[:_DRAWN_MAX]
+        drawn = sorted(summary.series, key=lambda one: (*weight(one.key), one.role, one.index, one.attempt))[
+            :_DRAWN_MAX
+        ]
         ids = {one.id for one in drawn}
-        for key in sorted({one.key for one in drawn if one.n > had.get(one.id, 0)}):
+        for key in sorted({one.key for one in drawn if one.n > had.get(one.id, 0)}, key=weight):
             mine = [one for one in drawn if one.key == key]
             fresh = all(one.id in had for one in mine)
             after = min(had[one.id] for one in mine) if fresh else None

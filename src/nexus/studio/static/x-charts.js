@@ -7,6 +7,10 @@ const tint = (/** @type {string} */ name) => getComputedStyle(document.documentE
 const say = (/** @type {number | null} */ value) =>
   value === null ? "—" : Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(4)));
 
+// As wide as the longest label needs: bytes are long, losses are short.
+/** @param {any} _ @param {string[] | null} labels */
+const widthOf = (_, labels) => Math.max(44, ...(labels ?? []).map((label) => label.length * 6.4 + 16));
+
 const WHOLE = Array.from({ length: 36 }, (_, i) => [1, 2, 5][i % 3] * 10 ** Math.floor(i / 3)); // no half steps
 const PAD = { pad: 0.1, soft: 0, mode: 3 };
 
@@ -85,7 +89,7 @@ class Chart {
     return {
       ...this.size(),
       scales: { x: { time: false, range: acrossSteps }, y: { range: aroundValues } },
-      axes: [{ ...axis, size: 26, space: 60, incrs: WHOLE }, { ...axis, size: 52, values: (/** @type {any} */ _, /** @type {number[]} */ v) => v.map(say) }],
+      axes: [{ ...axis, size: 26, space: 60, incrs: WHOLE }, { ...axis, size: widthOf, values: (/** @type {any} */ _, /** @type {number[]} */ v) => v.map(say) }],
       cursor: { sync: { key: "run" }, points: { size: 6 }, drag: { x: true, y: false } },
       series: [{ label: "step" }, ...series],
     };
