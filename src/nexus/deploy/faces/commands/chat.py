@@ -20,11 +20,13 @@ def command(shell: Shell, endpoint: str, no_browser: bool) -> None:
     from nexus.access.faces.client import AccessClient
     from nexus.deploy.faces import jobs, words
     from nexus.deploy.faces.client import DeployClient
+    from nexus.deploy.model import EndpointState
     from nexus.kernel.errors import UsageError
 
     client = DeployClient(shell.http)
     view = client.find(endpoint)
-    if view is None and endpoint == BUNDLED:
+    if endpoint == BUNDLED and (view is None or view.state is EndpointState.FAILED):
+        _need_engine(shell.http.url)
         view = client.deploy(jobs.bundled(endpoint))
     elif view is None:
         view = client.show(endpoint)  # raises, with the names there are
@@ -43,3 +45,18 @@ def command(shell: Shell, endpoint: str, no_browser: bool) -> None:
     shell.say(f"OpenAI API:  base_url={base} model={endpoint} (the key: nexus token show)")
     if not no_browser:
         click.launch(link)
+
+
+def _need_engine(url: str) -> None:
+    """Say at once what a replica on this machine would only say in its log. Raises MissingError."""
+    from importlib.util import find_spec
+    from urllib.parse import urlsplit
+
+    from nexus.kernel.errors import MissingError
+
+    if urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"} and find_spec("xllamacpp") is None:
+        raise MissingError(
+            "llama.cpp is not installed here",
+            hint="In a clone of the repository: make setup; elsewhere: install Nexus with its extra [llm]. "
+            "Then `nexus down` once, so that the agent finds it.",
+        )
