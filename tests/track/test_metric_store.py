@@ -111,7 +111,7 @@ async def test_small_pieces_are_merged_and_nothing_is_lost(store: SqlMetrics, ur
         start += 10
     (series,) = await store.series([who.run])
     assert list((await store.points(series.id, limit=10**9)).values) == expected
-    with store._engine.connect() as connection:
+    with store._threads._engine.connect() as connection:
         chunks = connection.exec_driver_sql("SELECT n FROM metric_chunk ORDER BY seq").scalars().all()
     assert sum(chunks) == len(expected)
     assert len(chunks) < 64 + len(expected) / 1000

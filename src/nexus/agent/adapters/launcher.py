@@ -32,7 +32,6 @@ class Program:
     argv: tuple[str, ...]
     env: dict[str, str]
     cwd: Path
-    task: str
     timeout_s: float | None = None
     grace_s: float = 10.0
     letters: tuple[str, str] = ("o", "e")

@@ -87,7 +87,6 @@ class ProcessRunner:
             argv=shell(_script(home.setup, order.setup)),
             env=self._environments.variables(name) | order.env | order.secrets | self._environments.pinned(name),
             cwd=home.work,
-            task=order.task,
             timeout_s=self._setup_timeout_s,
             grace_s=order.grace_s,
             letters=("n", "n"),
@@ -142,7 +141,6 @@ class ProcessRunner:
             argv=argv,
             env=self.variables(order, ports, home),
             cwd=home.work,
-            task=order.task,
             timeout_s=order.timeout_s,
             grace_s=order.grace_s,
         )

@@ -6,16 +6,15 @@ leaves a consistent database that may miss the last moments. PostgreSQL keeps it
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
-from nexus.kernel.errors import ConflictError, UnavailableError
+from nexus.infra.records.threads import SqlThreads
+from nexus.kernel.errors import ConflictError
 from nexus.kernel.events import Event
 from nexus.kernel.records import Drop, Kind, R, Record, Where
 
@@ -80,19 +79,16 @@ class SqlRecords:
         self._engine = engine
         self._tables = tables.tables
         self._is_sqlite = engine.dialect.name == "sqlite"
-        self._readers = ThreadPoolExecutor(4, thread_name_prefix="records-read")
-        self._writers = ThreadPoolExecutor(1 if self._is_sqlite else 4, thread_name_prefix="records-write")
+        self._threads = SqlThreads(engine, "database", writers=1 if self._is_sqlite else 4)
 
     def close(self) -> None:
         """Wait for what runs, and close every connection."""
-        self._writers.shutdown()
-        self._readers.shutdown()
-        self._engine.dispose()
+        self._threads.close()
 
     async def get(self, kind: Kind[R], record_id: str) -> R | None:
         table = self._tables[kind.name]
         query = sa.select(table.c.doc, table.c.version).where(table.c.id == record_id)
-        rows = await self._read(lambda connection: connection.execute(query).all())
+        rows = await self._threads.read(lambda connection: connection.execute(query).all())
         return _record(kind, *rows[0]) if rows else None
 
     async def find(
@@ -114,7 +110,7 @@ class SqlRecords:
             query = query.where(order < mark if newest else order > mark)
         ends = (table.c.created.desc(), table.c.id.desc()) if newest else (table.c.created, table.c.id)
         query = query.order_by(*ends)  # decoded in the thread too: a large answer must not hold up the event loop
-        return await self._read(lambda connection: [_record(kind, *row) for row in connection.execute(query)])
+        return await self._threads.read(lambda connection: [_record(kind, *row) for row in connection.execute(query)])
 
     async def apply(self, *changes: tuple[Kind[Any], Record] | Drop, events: Sequence[Event] = ()) -> None:
         def write(connection: sa.Connection) -> None:
@@ -124,7 +120,7 @@ class SqlRecords:
                 self._append(connection, events)
 
         try:
-            await self._run(self._writers, lambda: self._transaction(write))
+            await self._threads.write(lambda: self._transaction(write))
         except sa.exc.IntegrityError as error:
             raise ConflictError(f"somebody else was first: {error.orig}") from error
 
@@ -144,7 +140,7 @@ class SqlRecords:
         if project is not None:
             query = query.where(table.c.project == project)
         query = query.order_by(table.c.seq.desc() if newest else table.c.seq)
-        rows = await self._read(lambda connection: connection.execute(query).mappings().all())
+        rows = await self._threads.read(lambda connection: connection.execute(query).mappings().all())
         return [Event(**{**row, "data": msgspec.json.decode(row["data"])}) for row in rows]
 
     def _change(self, connection: sa.Connection, change: tuple[Kind[Any], Record] | Drop) -> None:
@@ -184,20 +180,6 @@ class SqlRecords:
             result = work(connection)
             connection.commit()
             return result
-
-    async def _read(self, work: Callable[[sa.Connection], T]) -> T:
-        def read() -> T:
-            with self._engine.connect() as connection:
-                return work(connection)
-
-        return await self._run(self._readers, read)
-
-    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work)
-        except sa.exc.OperationalError as error:
-            hint = "Is the disk full, or the database server down? Nothing was changed; the call may be repeated."
-            raise UnavailableError(f"the database does not answer: {error.orig}", hint=hint) from error
 
 
 def _row(kind: Kind[Any], record: Record) -> dict[str, Any]:

@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from nexus.infra.records.sql import open_engine
-from nexus.kernel.errors import NotFoundError, UnavailableError
+from nexus.infra.records.threads import SqlThreads
+from nexus.kernel.errors import NotFoundError
 from nexus.track.adapters import metrics_tables as t
 from nexus.track.adapters.metrics_write import Writer
 from nexus.track.core.points import CHUNK_MAX, SKETCH_EVERY, cut, extend, points, thin, unpack
 from nexus.track.model import Batch, Points, Series
 
-T = TypeVar("T")
 _SKETCH_FROM = SKETCH_EVERY // 2  # sketches are used for a chart when a series has this many points per point drawn
 
 
@@ -33,18 +32,14 @@ class SqlMetrics:
     """Metrics behind one engine. One server process at a time may write to it."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
         self._writer = Writer(engine)
         self._waiting: list[tuple[Batch, asyncio.Future[int]]] = []
         self._committing: asyncio.Task[None] | None = None
-        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="metrics-write")
-        self._readers = ThreadPoolExecutor(4, thread_name_prefix="metrics-read")
+        self._threads = SqlThreads(engine, "metrics database", writers=1)
 
     def close(self) -> None:
         """Wait for what runs, and close every connection."""
-        self._write_thread.shutdown()
-        self._readers.shutdown()
-        self._engine.dispose()
+        self._threads.close()
 
     # ------------------------------------------------------------------ writing
 
@@ -61,7 +56,7 @@ class SqlMetrics:
             group, self._waiting = self._waiting, []
             batches = [batch for batch, _ in group]
             try:
-                ends = await self._run(self._write_thread, lambda some=batches: self._writer.commit(some))  # type: ignore[misc]
+                ends = await self._threads.write(lambda some=batches: self._writer.commit(some))  # type: ignore[misc]
             except Exception as error:
                 ends = [error] * len(group)
             for (_, done), end in zip(group, ends, strict=True):
@@ -76,12 +71,12 @@ class SqlMetrics:
 
     async def end(self, task: str, stream: str) -> int:
         query = sa.select(t.stream.c.end).where(t.stream.c.task == task, t.stream.c.name == stream)
-        return await self._read(lambda connection: connection.execute(query).scalar()) or 0
+        return await self._threads.read(lambda connection: connection.execute(query).scalar()) or 0
 
     async def series(self, runs: Sequence[str]) -> list[Series]:
         query = sa.select(t.series).where(t.series.c.run.in_(runs))
         query = query.order_by(t.series.c.run, t.series.c.key, t.series.c.id)
-        rows = await self._read(lambda connection: connection.execute(query).mappings().all())
+        rows = await self._threads.read(lambda connection: connection.execute(query).mappings().all())
         return [_series(row) for row in rows]
 
     async def points(self, series: str, *, after: int = 0, limit: int = 10_000) -> Points:
@@ -100,29 +95,15 @@ class SqlMetrics:
                         break
             return cut(found, 0, limit)
 
-        return await self._read(read)
+        return await self._threads.read(read)
 
     async def chart(self, series: str, count: int) -> Points:
-        return await self._read(lambda connection: _chart(connection, int(series), count))
+        return await self._threads.read(lambda connection: _chart(connection, int(series), count))
 
     async def params(self, run: str) -> dict[str, Any]:
         query = sa.select(t.param.c.name, t.param.c.value).where(t.param.c.run == run).order_by(t.param.c.name)
-        rows = await self._read(lambda connection: connection.execute(query).all())
+        rows = await self._threads.read(lambda connection: connection.execute(query).all())
         return {name: msgspec.json.decode(value) for name, value in rows}
-
-    async def _read(self, work: Callable[[sa.Connection], T]) -> T:
-        def read() -> T:
-            with self._engine.connect() as connection:
-                return work(connection)
-
-        return await self._run(self._readers, read)
-
-    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work)
-        except sa.exc.OperationalError as error:
-            hint = "Is the disk full, or the database server down? Nothing was changed; the call may be repeated."
-            raise UnavailableError(f"the metrics database does not answer: {error.orig}", hint=hint) from error
 
 
 def open_metrics(url: str) -> SqlMetrics:
