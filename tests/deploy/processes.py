@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,12 +14,7 @@ from pathlib import Path
 from nexus.infra.hints import Hints
 from nexus.kernel.errors import NotFoundError
 from nexus.launch.model import Cause, Run, RunState, Submission, Task, TaskState
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.ports import free_port
 
 
 @dataclass

@@ -26,8 +26,9 @@ from nexus.infra.http_client import HttpClient
 from nexus.infra.records.memory import MemoryRecords
 from nexus.infra.web.errors import answer_errors
 from nexus.kernel.errors import DeniedError, NotFoundError
-from tests.deploy.processes import LocalJobs, free_port
+from tests.deploy.processes import LocalJobs
 from tests.deploy.wires import KEY, KEYS
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 pytest.importorskip("xllamacpp")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,16 +15,10 @@ from typing import Any, TypeVar
 
 from nexus.app.home import Home
 from nexus.infra.http_client import HttpClient
+from tests.ports import free_port
 
 T = TypeVar("T")
 REPOSITORY = Path(__file__).parent.parent.parent
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(ready: Callable[[], T | None], what: str, timeout_s: float = 60.0) -> T:

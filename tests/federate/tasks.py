@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,16 +16,11 @@ from typing import Protocol
 import msgspec
 
 from nexus.federate.model import Round
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 APP = REPOSITORY / "examples" / "federated" / "app.py"
 SMALL = Path(__file__).parent / "small_app.py"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(ready: Callable[[], object], seconds: float = 60.0) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from nexus.infra.web.errors import answer_errors
 from nexus.kernel.identity import Principal
 from nexus.track.faces.api import router
 from nexus.track.model import StreamOwner
+from tests.ports import free_port
 from tests.track.house import PEOPLE, build
 
 ROOT = Path(__file__).parents[2]
@@ -50,12 +50,6 @@ def make_app(folder: Path) -> FastAPI:
         house.hints.hint(f"launch.run:run_{number}")
 
     return app
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class Server:

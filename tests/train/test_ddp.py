@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +11,11 @@ import pytest
 
 from nexus.kernel.errors import UsageError
 from nexus.train.checkpoint import Checkpoint, Checkpoints
+from tests.ports import free_port
 
 pytestmark = pytest.mark.torch
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "ddp" / "train.py"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def run_gang(folder: Path, *arguments: str, world: int = 2, attempt: int = 0) -> tuple[list[int], list[str]]:
