@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo test check unit test-slow lint types house browser assets docs lock clean
+.PHONY: help setup demo test check unit test-slow lint types house browser engines assets docs lock clean
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/:.*## ?/\t/' | expand -t 14
 
@@ -26,14 +26,17 @@ types:
 house:
 	lint-imports
 
-unit: browser  ## the tests; most of them wait for processes, so there are more workers than cores
+unit: browser engines  ## the tests; most of them wait for processes, so there are more workers than cores
 	$(PY) -m pytest -n 4 --dist loadfile
 
-test-slow: setup browser  ## the minutes-long suites
+test-slow: setup browser engines  ## the minutes-long suites
 	$(PY) -m pytest -m slow
 
 browser:         ## a real Chromium for the page tests
 	@bash scripts/browser.sh
+
+engines:         ## the real sshd, Slurm, podman and bubblewrap that tests run
+	@bash scripts/engines.sh
 
 assets:          ## the web pages' files, as package-lock.json pins them
 	@bash scripts/assets.sh

@@ -354,6 +354,87 @@ class Submission:
     key: str = ""  # the same key again gives the same run
 
 
+# --------------------------------------------------------------------------- capacity without an agent yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Capacity that could be rented or used, and has no agent yet: one machine of one kind at one place."""
+
+    id: str  # the same as long as it means the same: provider:region:machine, with :spot behind
+    provider: str  # ssh, slurm, aws, ...
+    machine: str  # the provider's name for it: a host, a partition, an instance type
+    capacity: Capacity
+    fleet: str = ""  # the id of the fleet that could start it; empty: it is only known from a price list
+    region: str = ""
+    network: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    price: float = 0.0  # per hour, for the whole machine
+    spot: bool = False
+    reclaims_per_h: float = 0.0  # how often such a machine is expected to be taken away
+    start_s: float = 0.0  # until its agent speaks
+    count: int | None = None  # how many could start now; None: unknown
+    isolation: tuple[str, ...] = ("process",)
+    unavailable: str = ""  # why this installation cannot start it today; empty: it can
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet(Record):
+    """Machines that one provider manages for a project, as somebody set it up. Secrets are named, never held here."""
+
+    name: str
+    provider: str
+    settings: dict[str, Any] = field(default_factory=dict)  # the provider's own, checked by it
+    idle_s: float = 300.0  # how long a machine without tasks is kept
+    most: int | None = None  # machines at once
+    paused: bool = False  # starts nothing new
+
+
+class MachineState(StrEnum):
+    """Where a machine that we asked a provider for stands."""
+
+    WANTED = "wanted"  # decided and stored; the provider may or may not have heard of it
+    STARTING = "starting"  # the provider works on it; no agent has spoken yet
+    UP = "up"  # its agent joined: it is a node
+    STOPPING = "stopping"
+    GONE = "gone"
+    FAILED = "failed"  # it never came up; `reason` says why
+
+
+MACHINE_LIFE = Lifecycle(
+    "machine",
+    MachineState.WANTED,
+    {
+        MachineState.WANTED: (MachineState.STARTING, MachineState.UP, MachineState.STOPPING, MachineState.FAILED),
+        MachineState.STARTING: (MachineState.UP, MachineState.STOPPING, MachineState.FAILED),
+        MachineState.UP: (MachineState.STOPPING, MachineState.GONE),
+        MachineState.STOPPING: (MachineState.GONE,),
+        MachineState.GONE: (),
+        MachineState.FAILED: (),
+    },
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine(Record):
+    """One machine that a fleet's provider starts, runs and ends for us. Its id makes starting it idempotent."""
+
+    fleet: str
+    offer: Offer
+    state: MachineState = MachineState.WANTED
+    handle: dict[str, str] = field(default_factory=dict)  # the provider's own words for it
+    run: str = ""  # for which run it was started
+    node: str = ""  # once its agent joined
+    reason: str = ""
+    started: float | None = None
+    idle_since: float | None = None
+    ended: float | None = None
+
+
+FLEETS = Kind("fleet", Fleet, index=("name", "provider"), unique=("project", "name"))
+MACHINES = Kind("machine", Machine, index=("fleet", "state", "run", "node"))
+
+
 # --------------------------------------------------------------------------- placement
 
 
