@@ -30,10 +30,10 @@ def test_the_agent_imports_nothing_heavy() -> None:
     assert not HEAVY & _modules("import nexus.agent.__main__")
 
 
-def test_the_shim_imports_only_what_starts_at_once() -> None:
+def test_the_shim_imports_little() -> None:
     folder = SRC / "nexus" / "agent" / "adapters"
-    loaded = _modules(f"sys.path.append({str(folder)!r})\nimport shim.watch", "-I", "-S")
-    assert not loaded & {"json", "re", "signal", "subprocess", "pathlib", "typing", "dataclasses", "enum", "asyncio"}
+    loaded = _modules(f"sys.path.append({str(folder)!r})\nimport shim.nursery", "-I", "-S")
+    assert not loaded & {"json", "subprocess", "pathlib", "typing", "dataclasses", "asyncio", "logging", "threading"}
     assert not {name for name in loaded if name.startswith("nexus")}
 
 
@@ -54,7 +54,7 @@ async def test_an_agent_that_waits_is_light_and_silent_and_keeps_nothing(server:
         assert _open_files(agent.pid) <= files + 1  # one kept connection more or less
         assert _resident_b(agent.pid) - memory < 2_000_000
         assert _resident_b(agent.pid) < 35_000_000
-        assert not _children(agent.pid)
+        assert len(_children(agent.pid).split()) <= 1  # the nursery
         used, asked = _cpu_ticks(agent.pid), server.syncs
         await asyncio.sleep(1.0)
         assert _cpu_ticks(agent.pid) - used <= 1

@@ -6,22 +6,20 @@ import asyncio
 import fcntl
 import os
 import signal
-import sys
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from nexus.agent.adapters import shim
 from nexus.agent.adapters.home import Home, TaskHome
+from nexus.agent.adapters.nursery import Nursery, is_alive
 from nexus.agent.adapters.shim.formats import decode_spec, decode_status, encode_spec, start_ticks
 from nexus.agent.model import Exit, Sighting
 from nexus.kernel.errors import LimitError, UsageError
 from nexus.kernel.units import format_bytes
 
 LOG_CAP_B = 64 * 1024 * 1024  # of a task's log that the server does not have yet
-_START = str(Path(shim.__file__).with_name("start.py"))
 _CALM_S = 0.005  # wake-ups are looked at this often at most, however often a job writes
 
 
@@ -44,8 +42,8 @@ class Launcher:
         self._home = home
         self._boot = boot
         self._log_cap_b = log_cap_b
-        self._children: dict[Path, int] = {}
-        self._leaving: list[int] = []
+        self._nursery = Nursery(home.path)
+        self._shims: dict[Path, tuple[int, str]] = {}  # those that this agent had started: who, and since when
         self._count = 0  # of wake-ups
         self._woken = asyncio.Event()
         self._seen: weakref.WeakKeyDictionary[asyncio.Task[object], int] = weakref.WeakKeyDictionary()
@@ -53,6 +51,7 @@ class Launcher:
 
     def close(self) -> None:
         """Stop listening; the shims go on."""
+        self._nursery.close()
         if self._pipe >= 0:
             asyncio.get_running_loop().remove_reader(self._pipe)
             os.close(self._pipe)
@@ -64,7 +63,6 @@ class Launcher:
         Raises LimitError if the disk is full, UsageError for what no process can be given.
         """
         self._listen()
-        self._reap()
         marker = (
             f"NEXUS_PLACE={place}"  # by which the shim finds children that left the job's session; of this home only
         )
@@ -88,7 +86,7 @@ class Launcher:
             fd = os.open(place / "spec", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds secrets
             with os.fdopen(fd, "wb") as file:
                 file.write(encode_spec(spec))
-            self._children[place] = self._spawn(place)
+            self._shims[place] = self._nursery.fork(place / "spec")
         except ValueError as error:
             raise UsageError(str(error), hint="Look at the job's commands, env and secrets.") from error
         except OSError as error:
@@ -96,22 +94,9 @@ class Launcher:
                 f"the task cannot be started: {error.strerror or error}", hint=f"Make room in {self._home.path}."
             ) from error
 
-    def _spawn(self, place: Path) -> int:
-        """A shim gets nothing of this process: no variables (tokens!), no open files, no terminal.
-
-        TERM waits until it can be heeded.
-        """
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, str(place / "shim.err"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-        ]
-        argv = [sys.executable, "-I", "-S", _START, str(place / "spec")]
-        return os.posix_spawn(sys.executable, argv, {}, file_actions=actions, setsid=True, setsigmask=(signal.SIGTERM,))
-
     def look(self, place: Path) -> Sighting:
         """What became of the program at `place`."""
-        is_starting = self._is_child_alive(place)
+        is_starting = self._is_shim_alive(place)
         end = _read_exit(place)
         if end is not None:
             return Sighting(exit=end)
@@ -132,7 +117,7 @@ class Launcher:
     def _unclaimed(self, place: Path, is_starting: bool) -> Sighting:
         if is_starting:
             return Sighting(alive=True)
-        if place in self._children:
+        if place in self._shims:
             try:
                 why = (place / "shim.err").read_text(errors="replace")[-2000:]
             except OSError:
@@ -156,7 +141,7 @@ class Launcher:
             pid = int(status.get("shim") or 0)
             is_same = pid > 0 and start_ticks(pid) == status.get("shim_start")
         except FileNotFoundError:
-            pid, is_same = self._children.get(place, 0), self._is_child_alive(place)
+            pid, is_same = self._shims.get(place, (0, ""))[0], self._is_shim_alive(place)
         if is_same:
             try:
                 os.kill(pid, signal.SIGTERM)
@@ -165,23 +150,10 @@ class Launcher:
 
     def forget(self, place: Path) -> None:
         """The program has ended, and its place is about to go."""
-        if self._is_child_alive(place):
-            self._leaving.append(self._children[place])
-        self._children.pop(place, None)
-        self._reap()
+        self._shims.pop(place, None)
 
-    def _reap(self) -> None:
-        """Shims that had said their end, and were not quite gone when their task was forgotten."""
-        self._leaving = [pid for pid in self._leaving if not _has_ended(pid)]
-
-    def _is_child_alive(self, place: Path) -> bool:
-        pid = self._children.get(place, 0)
-        if pid <= 0:
-            return False
-        if not _has_ended(pid):
-            return True
-        self._children[place] = -1
-        return False
+    def _is_shim_alive(self, place: Path) -> bool:
+        return place in self._shims and is_alive(*self._shims[place])
 
     async def activity(self, timeout_s: float) -> None:
         """Return when any shim has said something since this asyncio task last returned from here, or in time."""
@@ -213,15 +185,6 @@ class Launcher:
     def _resume(self) -> None:
         if self._pipe >= 0:
             asyncio.get_running_loop().add_reader(self._pipe, self._on_wake)
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether a child of this process has; then it is gone for good."""
-    try:
-        ended, _ = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return True
-    return ended == pid
 
 
 def _read_exit(place: Path) -> Exit | None:

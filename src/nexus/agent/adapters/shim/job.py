@@ -10,7 +10,8 @@ import time
 class Job:
     """The process, its group, and everything else that it started."""
 
-    def __init__(self, spec: dict[str, list[str]]) -> None:
+    def __init__(self, spec: dict[str, list[str]], *, adopts: bool) -> None:
+        self._adopts = adopts
         self._marker = ("\0" + spec["marker"][0] + "\0").encode()
         self.pid = 0
         self.failure = ""
@@ -55,6 +56,17 @@ class Job:
             return True
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
+    def bury_orphans(self) -> None:
+        """Wait for what the job left behind and what has ended since, but not for the leader."""
+        while self._adopts and self.pid:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+            except ChildProcessError:
+                return
+            if ended is None or ended.si_pid == self.pid:
+                return
+            _bury(ended.si_pid)
+
     def reap(self) -> tuple[int | None, int | None]:
         """End every process of the job that is left; (exit code, signal) of the leader."""
         if self.pid == 0:
@@ -70,13 +82,21 @@ class Job:
                 except (ProcessLookupError, PermissionError):
                     continue
             time.sleep(0.01)
+            for pid in left:
+                _bury(pid)
         _, status = os.waitpid(self.pid, 0)
         if os.WIFSIGNALED(status):
             return None, os.WTERMSIG(status)
         return os.WEXITSTATUS(status), None
 
     def _left(self) -> list[int]:
-        """Processes of the job's session, and such that left it but still carry the job's mark."""
+        """Our children, for orphans become ours; else processes of the job's session or with the job's mark."""
+        if self._adopts:
+            try:
+                with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:  # noqa: PTH123
+                    return [pid for pid in map(int, file.read().split()) if pid != self.pid]
+            except OSError:
+                pass  # a kernel without it
         if not os.path.isdir("/proc/self"):  # noqa: PTH112
             return []
         found = []
@@ -98,6 +118,14 @@ class Job:
                 return self._marker in b"\0" + file.read()
         except (OSError, IndexError, ValueError):
             return False
+
+
+def _bury(pid: int) -> None:
+    """A zombie of ours goes; nothing if it lives, or is another's."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
 
 
 def find_program(name: str, path: str) -> str:

@@ -4,6 +4,6 @@ import sys
 
 if __name__ == "__main__":
     sys.path.append(__file__.rpartition("/shim/")[0])  # at the end: nothing there may hide the standard library
-    from shim.watch import main  # type: ignore[import-not-found]
+    from shim.nursery import serve  # type: ignore[import-not-found]
 
-    sys.exit(main(sys.argv[1]))
+    sys.exit(serve())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 
 from .formats import decode_spec, encode_status, escape, now_s, start_ticks
 from .job import Job, oom_kills
@@ -17,7 +18,7 @@ _DRAIN_KILLED_S = 0.1
 class Shim:
     """Watches one job from its start to its end."""
 
-    def __init__(self, spec: dict[str, list[str]], claim_fd: int) -> None:
+    def __init__(self, spec: dict[str, list[str]], claim_fd: int, *, adopts: bool) -> None:
         self._spec = spec
         self._claim_fd = claim_fd
         self._place = spec["place"][0]
@@ -33,7 +34,7 @@ class Shim:
         self._ooms = oom_kills()
         self._reserved = reserve_exit(self._place)
         self._spool = LogSpool(spec["log"][0], int(spec["cap_b"][0]))
-        self._job = Job(spec)
+        self._job = Job(spec, adopts=adopts)
         self._job_start = start_ticks(self._job.pid)
         timeout_s = float(spec["timeout_s"][0])
         self._timeout_at = now_s() + timeout_s if timeout_s > 0 else float("inf")
@@ -66,8 +67,6 @@ class Shim:
         self._end()
 
     def _listen(self) -> int:
-        import signal  # costs 6 ms, while the job is starting already
-
         read, write = os.pipe()
         for fd in (read, write):
             os.set_blocking(fd, False)
@@ -82,6 +81,7 @@ class Shim:
     def _take_signals(self, wakeup: int) -> None:
         if self._term.intersection(os.read(wakeup, 4096)):
             self._kill("stop")
+        self._job.bury_orphans()
 
     def _kill(self, why: str) -> None:
         """TERM now, KILL after the grace. The first reason counts."""
@@ -156,7 +156,7 @@ class Shim:
                 self._wake_fd = -1
 
     def _end(self) -> None:
-        code, signal = self._job.reap()
+        code, number = self._job.reap()
         for reader in self._readers.values():
             reader.flush(whole=True)
         if self._job.failure:
@@ -164,9 +164,9 @@ class Shim:
         self._spool.close()
         self._say_status()
         detail = self._job.failure
-        if signal == 9 and not self._killed_for and oom_kills() > self._ooms:
+        if number == 9 and not self._killed_for and oom_kills() > self._ooms:
             detail = "the kernel killed for lack of memory at that time"
-        end = {"exit_code": code, "signal": signal}
+        end = {"exit_code": code, "signal": number}
         numbers = ", ".join(f'"{name}": {"null" if value is None else value}' for name, value in end.items())
         text = f'{{{numbers}, "killed_for": "{self._killed_for}", "detail": "{escape(detail)}"}}'
         os.pwrite(self._reserved, text.encode(), 0)
@@ -174,12 +174,12 @@ class Shim:
         self._wake_agent()
 
 
-def main(path: str) -> int:
-    """Run the job that the spec file describes."""
+def main(path: str, *, adopts: bool) -> int:
+    """Run the job that the spec file describes. `adopts`: orphans of the job become children of this process."""
     with open(path, "rb") as file:  # noqa: PTH123
         spec = decode_spec(file.read())
     claim_fd = take_claim(spec["place"][0])
     if claim_fd < 0:
         return CLAIMED_EXIT
-    Shim(spec, claim_fd).run()
+    Shim(spec, claim_fd, adopts=adopts).run()
     return 0
