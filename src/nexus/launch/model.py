@@ -81,6 +81,7 @@ class RolePlan:
     setup: str = ""
     setup_files: tuple[str, ...] = ()
     image: str | None = None
+    isolation: str = ""  # sandbox | container: how far apart it must be kept from its node; empty: as the node does
     env: dict[str, str] = field(default_factory=dict)
     ports: tuple[Port, ...] = ()
     health: Health | None = None
@@ -336,6 +337,7 @@ class Node(Record):
     agent_version: str = ""
     isolation: tuple[str, ...] = ("process",)
     epoch: int = 0  # the highest lease epoch given on this node
+    over: str = ""  # why its machine is certainly gone, as its provider says: its tasks are lost without waiting
 
 
 RUNS = Kind("run", Run, index=("name", "state", "kind", "user", "key"), unique=())
@@ -388,6 +390,7 @@ class Fleet(Record):
     idle_s: float = 300.0  # how long a machine without tasks is kept
     most: int | None = None  # machines at once
     paused: bool = False  # starts nothing new
+    ending: bool = False  # somebody removed it: its machines are ended, then it is forgotten
 
 
 class MachineState(StrEnum):
@@ -398,7 +401,7 @@ class MachineState(StrEnum):
     UP = "up"  # its agent joined: it is a node
     STOPPING = "stopping"
     GONE = "gone"
-    FAILED = "failed"  # it never came up; `reason` says why
+    FAILED = "failed"  # it never came up, or was lost; `reason` says why
 
 
 MACHINE_LIFE = Lifecycle(
@@ -407,8 +410,8 @@ MACHINE_LIFE = Lifecycle(
     {
         MachineState.WANTED: (MachineState.STARTING, MachineState.UP, MachineState.STOPPING, MachineState.FAILED),
         MachineState.STARTING: (MachineState.UP, MachineState.STOPPING, MachineState.FAILED),
-        MachineState.UP: (MachineState.STOPPING, MachineState.GONE),
-        MachineState.STOPPING: (MachineState.GONE,),
+        MachineState.UP: (MachineState.STOPPING, MachineState.GONE, MachineState.FAILED),
+        MachineState.STOPPING: (MachineState.GONE, MachineState.FAILED),
         MachineState.GONE: (),
         MachineState.FAILED: (),
     },
@@ -425,9 +428,10 @@ class Machine(Record):
     handle: dict[str, str] = field(default_factory=dict)  # the provider's own words for it
     run: str = ""  # for which run it was started
     node: str = ""  # once its agent joined
-    reason: str = ""
-    started: float | None = None
-    idle_since: float | None = None
+    reason: str = ""  # what it does, why it is ended, or what went wrong
+    broken: bool = False  # it ends by a failure, so its offer is left alone for a while
+    started: float | None = None  # when its agent joined
+    idle_since: float | None = None  # since when nothing needs it
     ended: float | None = None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from nexus.launch.model import Fleet, Machine, Offer, Run
+from nexus.launch.protocol import Ticket
 
 Mint = Callable[[Run], Awaitable[str]]  # a token that may touch this run only; the task's NEXUS_TOKEN
 Entropy = Callable[[int], bytes]
@@ -35,14 +36,24 @@ class Secrets(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """What an agent on a new machine needs to join: where the server is, as that machine reaches it, and a token."""
+class JoinTokens(Protocol):
+    """Tokens of machines that are started for us."""
 
-    url: str
-    token: str  # a one-time join token
-    name: str  # the node's name
-    labels: Mapping[str, str]
+    async def issue(self, machine: Machine) -> str:
+        """A join token that works once, for this machine."""
+        ...
+
+    async def revoke(self, node: str) -> None:
+        """Make the tokens of a node that is over useless."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a provider may use of the server that it works for."""
+
+    folder: str  # its own, for what it must keep: absolute, readable by the owner only; made on first use
+    url: str  # the server, as this machine reaches it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +62,60 @@ class MachineSighting:
 
     alive: bool
     detail: str = ""  # what it does now ("pending: Resources"), or why it ended
+    queued: bool = False  # the provider has not begun with it: the time to start does not count yet
 
 
 class Provider(Protocol):
-    """Where machines come from. It does one thing: start an agent there. Every call may be repeated."""
+    """Where machines come from. It does one thing: start an agent there. Every call may be repeated.
+
+    One object serves every fleet of its kind, for as long as the server runs; what it keeps in memory it must be able
+    to do without. Calls come at the same time, but never two for one machine; each is cancelled after its time limit.
+    """
+
+    def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """A fleet's settings as they shall be kept: checked, and completed. Raises UsageError."""
+        ...
 
     async def offers(self, fleet: Fleet) -> Sequence[Offer]:
-        """What could be started now. Raises UnavailableError when the provider does not answer."""
+        """What could be started now, and what could not, with `unavailable` saying why.
+
+        Machines that run for us already are left out. Raises UnavailableError when the provider does not answer.
+        """
         ...
 
     async def start(self, fleet: Fleet, machine: Machine, ticket: Ticket) -> dict[str, str]:
         """Have an agent started on a machine of this offer; the handle by which to find it again.
 
-        A second call for the same machine id starts nothing new. Raises NoCapacityError, UnavailableError.
+        A second call for the same machine id starts nothing new. UnavailableError means that nobody knows whether
+        it was started: the call is repeated. Any other error means that nothing was: the machine has failed, its
+        offer is left alone for a while, and another one is tried. Raises NoCapacityError and others.
         """
         ...
 
     async def look(self, fleet: Fleet, machines: Sequence[Machine]) -> Mapping[str, MachineSighting]:
-        """What became of these machines, by their ids; one that is not named is gone. Raises UnavailableError."""
+        """What became of these machines, by their ids; one that is not named, or not alive, is certainly gone.
+
+        Only asked about machines whose start has returned. Raises UnavailableError.
+        """
         ...
 
     async def stop(self, fleet: Fleet, machine: Machine) -> None:
-        """End the machine, or our agent there. Nothing if it is gone. Raises UnavailableError."""
+        """End the machine, or our agent there, also when `start` never returned (the handle is empty then).
+
+        Nothing if it is gone. Raises UnavailableError.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; machines go on."""
+        ...
+
+
+class Providers(Protocol):
+    """All providers, by name."""
+
+    def get(self, name: str) -> Provider:
+        """The one called `name`. Raises NotFoundError, MissingError when an extra is not installed."""
         ...
 
 

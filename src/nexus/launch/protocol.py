@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 from nexus.launch.model import Capacity, Cause, Health, Port, TaskState
 
+MACHINE_LABEL = "machine"  # a node's label with the id of the machine that a provider started for us
 PROTOCOL = 1  # raised when an old agent could misunderstand a new server; both sides refuse what they do not know
 
 
@@ -58,6 +59,25 @@ class Joined:
 
     node: str
     token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """How an agent on a new machine joins: its provider puts this, as JSON, into `ticket.json` in the agent's home.
+
+    `python -m nexus.agent HOME` joins with it, then works. The label `machine` is how the server knows the node again.
+    """
+
+    url: str  # the server, as that machine reaches it; a provider may put another one
+    token: str  # a join token, which works once
+    name: str  # the node's name
+    provider: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    address: str = ""  # by which other machines reach its tasks; empty: the agent finds it
+    price: float = 0.0
+    spot: bool = False
+    region: str = ""
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +133,14 @@ class TaskOrder:
     go: bool = True
     peers: tuple[Peer, ...] = ()
     gpus: tuple[int, ...] = ()
+    cpu: float = 0.0  # what it holds of the node; 0: it asked for nothing, and is held to nothing
     memory_b: int = 0
     argv: tuple[str, ...] = ()
     script: str = ""
     setup: str = ""
     setup_files: tuple[str, ...] = ()
     image: str | None = None
+    isolation: str = ""
     env: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     ports: tuple[Port, ...] = ()
