@@ -8,7 +8,7 @@ from nexus.access.model import TOKENS
 from nexus.deploy.model import ENDPOINTS
 from nexus.federate.model import ROUNDS
 from nexus.kernel.records import Kind
-from nexus.launch.model import FLEETS, MACHINES, NODES, RUNS, TASKS
+from nexus.launch.model import FLEETS, MACHINES, NODES, QUOTAS, RUNS, TASKS, USAGES
 from nexus.track.model import ARTIFACTS, MODELS, STREAMS, UPLOADS, VERSIONS
 
 KINDS: tuple[Kind[Any], ...] = (
@@ -16,6 +16,8 @@ KINDS: tuple[Kind[Any], ...] = (
     RUNS,
     TASKS,
     NODES,
+    QUOTAS,
+    USAGES,
     FLEETS,
     MACHINES,
     STREAMS,

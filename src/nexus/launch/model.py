@@ -115,6 +115,7 @@ class RunPlan:
     timeout_s: float | None = None
     grace_s: float = 10.0  # between TERM and KILL
     priority: int = 50
+    preemptible: bool = False  # may be stopped, and queued again, for a run of a higher priority
     after: tuple[str, ...] = ()  # ids of runs that must have succeeded
 
     def role(self, name: str) -> RolePlan:
@@ -212,6 +213,7 @@ class Cause(StrEnum):
     HEALTH = "health"  # never became ready
     PEER = "peer"  # another task of the gang ended
     MEMORY = "memory"  # killed for using too much
+    PREEMPTED = "preempted"  # it made room for a run of a higher priority
     INTERNAL = "internal"
 
 
@@ -226,6 +228,7 @@ class Run(Record):
     reason: str = ""  # why it waits, or why it ended, in words
     cause: Cause | None = None
     attempt: int = 0
+    preempted: int = 0  # how many of its attempts only made room for others; they do not count against `retry`
     scale: dict[str, int] = field(default_factory=dict)  # role -> wanted count, where it differs from the plan
     wanted: str = "run"  # run | stop
     rejections: tuple[str, ...] = ()  # why no machine fits, while it waits for one
@@ -343,6 +346,34 @@ class Node(Record):
 RUNS = Kind("run", Run, index=("name", "state", "kind", "user", "key"), unique=())
 TASKS = Kind("task", Task, index=("run", "node", "state"))
 NODES = Kind("node", Node, index=("name", "state", "provider"), unique=("project", "name"))
+
+
+# --------------------------------------------------------------------------- what projects may hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota(Record):
+    """What one project may hold, and its share when there is not enough for all. None: no limit."""
+
+    weight: float = 1.0  # a project of weight 2 gets twice as much as one of weight 1
+    gpus: int | None = None  # at once
+    cpu: float | None = None
+    memory_b: int | None = None
+    price: float | None = None  # per hour, of everything it holds
+    budget: float | None = None  # per calendar month (UTC); once it is spent, nothing new starts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage(Record):
+    """What one project has used: exactly the cost of its ended tasks, and the decayed work that fair shares look at."""
+
+    spent: dict[str, float] = field(default_factory=dict)  # month ("2026-11") -> money; the last ones only
+    work: float = 0.0  # seconds of holding a whole cluster, as of `at`; halves every `Policy.memory_s`
+    at: float = 0.0
+
+
+QUOTAS = Kind("quota", Quota, unique=("project",))
+USAGES = Kind("usage", Usage, unique=("project",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
