@@ -294,3 +294,33 @@ def test_the_schema_names_every_field_and_kind() -> None:
     assert schema["additionalProperties"] is False
     for name in expected:
         assert schema["properties"][name].get("description"), name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("run: x", ""),
+        ("run: x\nisolation: process", ""),
+        ("run: x\nisolation: sandbox", "sandbox"),
+        ("run: x\nimage: busybox", "container"),
+        ("run: x\nimage: busybox\nisolation: container", "container"),
+    ],
+)
+def test_how_far_apart_a_task_is_kept(text: str, expected: str) -> None:
+    role = compile_job(read_jobs(text)[0]).roles[0]
+    assert role.isolation == expected
+
+
+def test_a_role_may_be_kept_further_apart_than_its_job() -> None:
+    text = "roles:\n- {name: a, run: x, isolation: sandbox}\n- {name: b, run: y}\n- {name: c, run: z, image: busybox}\n"
+    plan = compile_job(read_jobs(text)[0])
+    assert [role.isolation for role in plan.roles] == ["sandbox", "", "container"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["run: x\nisolation: container", "run: x\nimage: busybox\nisolation: sandbox", "run: x\nisolation: jail"],
+)
+def test_what_cannot_be_kept_apart_is_said(text: str) -> None:
+    with pytest.raises(NexusError, match="isolation"):
+        compile_job(read_jobs(text)[0])

@@ -36,6 +36,23 @@ def health_of(health: HealthSpec | None) -> Health | None:
     return Health(path=health.path, port=health.port, every_s=health.every, timeout_s=health.timeout)
 
 
+def isolation_of(image: str | None, wanted: str | None) -> str:
+    """How a task must be kept apart from its node; empty when it does not matter. Raises UsageError."""
+    if image is not None and wanted not in {None, "container"}:
+        raise UsageError(
+            f"an `image` runs in a container, so `isolation: {wanted}` cannot be",
+            hint="Leave `isolation` out: a container is kept apart already.",
+            field="isolation",
+        )
+    if image is None and wanted == "container":
+        raise UsageError(
+            "`isolation: container` needs an `image`",
+            hint="Name the image, or write `isolation: sandbox`, which needs none.",
+            field="isolation",
+        )
+    return "container" if image is not None else "" if wanted in {None, "process"} else wanted
+
+
 def role_plan(spec: JobSpec, name: str, *, env: Mapping[str, str] | None = None, **changes: Any) -> RolePlan:
     """A role that does what the job says; `changes` are fields of `RolePlan` that replace the job's, `env` adds to it.
 
@@ -47,6 +64,7 @@ def role_plan(spec: JobSpec, name: str, *, env: Mapping[str, str] | None = None,
         "script": spec.run if isinstance(spec.run, str) else "",
         "setup": spec.setup,
         "image": spec.image,
+        "isolation": isolation_of(spec.image, spec.isolation),
         "env": {**spec.env, **(env or {})},
         "ports": ports_of(spec.ports),
         "health": health_of(spec.health),
@@ -68,6 +86,7 @@ def run_plan(spec: JobSpec, roles: tuple[RolePlan, ...], **changes: Any) -> RunP
         "timeout_s": spec.timeout,
         "grace_s": spec.grace,
         "priority": spec.priority,
+        "preemptible": spec.preemptible,
         "after": spec.after,
     }
     return RunPlan(kind=spec.kind, roles=roles, **(given | changes))
@@ -85,6 +104,7 @@ def listed_role(spec: JobSpec, role: RoleSpec) -> RolePlan:
         script=role.run if isinstance(role.run, str) else "",
         setup=spec.setup if role.setup is None else role.setup,
         image=role.image or spec.image,
+        isolation=isolation_of(role.image or spec.image, role.isolation or spec.isolation),
         ports=ports_of(role.ports),
         health=health_of(role.health),
         gang=role.gang,

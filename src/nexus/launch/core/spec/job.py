@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny
 
 from nexus.launch.core.spec.fields import InsidePath, Name, Seconds, Section, Source, Text, Texts, Variable, as_list
-from nexus.launch.core.spec.parts import Command, HealthSpec, PortSpec, Resources, RetrySpec, RoleSpec
+from nexus.launch.core.spec.parts import Command, HealthSpec, Isolation, PortSpec, Resources, RetrySpec, RoleSpec
 
 
 class JobSpec(Section):
@@ -25,6 +25,9 @@ class JobSpec(Section):
     """A shell script, or a list: a program and its arguments."""
     image: str | None = None
     """A container image, where the node has a container engine."""
+    isolation: Isolation | None = None
+    """How a task is kept apart from its node: process (its own process group), sandbox (sees nothing of the node but
+    its programs) or container (that of `image`). Left out: as the node's owner has set it."""
     env: dict[Variable, Text] = Field(default_factory=dict)
     """Environment variables of every task."""
     secrets: tuple[Variable, ...] = ()
@@ -51,6 +54,8 @@ class JobSpec(Section):
     """Time between asking a task to stop and killing it."""
     priority: int = Field(default=50, ge=0, le=100)
     """0..100; higher goes first."""
+    preemptible: bool = False
+    """May be stopped and queued again for a run of a higher priority; save checkpoints within `grace`."""
     after: Texts = ()
     """Runs, or jobs in the same file, that must have succeeded first."""
     roles: tuple[RoleSpec, ...] = ()

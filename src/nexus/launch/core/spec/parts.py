@@ -163,6 +163,9 @@ def _command(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
 Command = Annotated[str | tuple[str, ...], AfterValidator(_command)]
 
 
+Isolation = Literal["process", "sandbox", "container"]
+
+
 class RoleSpec(Section):
     """A kind of process inside a run. What it does not say, it takes from the job."""
 
@@ -176,6 +179,8 @@ class RoleSpec(Section):
     """Prepares the environment."""
     image: str | None = None
     """A container image, where the node has a container engine."""
+    isolation: Isolation | None = None
+    """How it is kept apart from its node: process, sandbox or container."""
     env: dict[Variable, Text] = Field(default_factory=dict)
     """Environment variables, beside the job's."""
     resources: Resources | None = None
