@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from nexus import __version__
+from nexus.agent.adapters.nvml import open_nvml, short_name
 from nexus.kernel.ids import to_name
 from nexus.launch.model import Capacity, Gpu
 from nexus.launch.protocol import NodeInfo
@@ -21,17 +22,41 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def probe(home: Path, url: str, *, name: str = "", labels: Mapping[str, str] | None = None) -> NodeInfo:
-    """This machine, as the server shall see it. Takes some milliseconds; with NVIDIA GPUs about a second."""
-    own = {"os": platform.system().lower(), "arch": platform.machine(), "python": platform.python_version()}
+    """This machine, as the server shall see it. Takes some milliseconds; about a second where only `nvidia-smi` tells
+    of the GPUs.
+    """
+    gpus, driver = nvidia_gpus()
     return NodeInfo(
         name=name or to_name(socket.gethostname()),
         boot=boot_id(),
-        capacity=Capacity(cpu=cpus(), memory_b=memory_b(), disk_b=shutil.disk_usage(home).free, gpus=nvidia_gpus()),
-        labels=own | dict(labels or {}),
+        capacity=Capacity(cpu=cpus(), memory_b=memory_b(), disk_b=shutil.disk_usage(home).free, gpus=gpus),
+        labels=own_labels(driver) | dict(labels or {}),
         address=own_address(url),
         agent_version=__version__,
         isolation=("process",),
     )
+
+
+def own_labels(driver: str = "") -> dict[str, str]:
+    """What anybody may ask for without the owner having said it; `driver` is that of the GPUs."""
+    found = {
+        "os": platform.system().lower(),
+        "arch": {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine()),
+        "python": platform.python_version(),
+        "cpu": cpu_model(Path("/proc/cpuinfo")),
+        "nvidia-driver": driver,
+        "fabric": "infiniband" if any(Path("/sys/class/infiniband").glob("*")) else "",
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def cpu_model(cpuinfo: Path) -> str:
+    """The processor's name, as its maker writes it; empty where the system does not tell."""
+    for line in _read(cpuinfo).splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in {"model name", "Model"}:
+            return " ".join(value.split())
+    return ""
 
 
 def boot_id() -> str:
@@ -61,15 +86,26 @@ def memory_b() -> int:
     return min([whole, *(int(limit) for limit in limits if limit.isdigit())])
 
 
-def nvidia_gpus() -> tuple[Gpu, ...]:
-    """NVIDIA GPUs in the order of their numbers; none if there is no driver, or it does not answer."""
-    words = _output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
-    found = []
-    for line in words.splitlines():
-        name, _, memory = line.rpartition(",")
-        if name.strip() and memory.strip().isdigit():
-            found.append(Gpu(name.strip().removeprefix("NVIDIA "), int(memory) * _MIB))
-    return tuple(found)
+def nvidia_gpus(library: str | None = None) -> tuple[tuple[Gpu, ...], str]:
+    """NVIDIA GPUs in the order of their numbers, and their driver's version: none if no driver answers.
+
+    The driver's `library` is asked first, then its program, which knows of GPUs that this process' library does not.
+    """
+    nvml = open_nvml(library)
+    if nvml is None:
+        return _gpus_of_smi()
+    try:
+        cards, driver = nvml.cards(), nvml.driver()
+    finally:
+        nvml.close()
+    return tuple(Gpu(short_name(card.name), card.memory_b) for card in cards), driver
+
+
+def _gpus_of_smi() -> tuple[tuple[Gpu, ...], str]:
+    words = _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
+    rows = [[part.strip() for part in line.rsplit(",", 2)] for line in words.splitlines()]
+    gpus = tuple(Gpu(short_name(row[0]), int(row[1]) * _MIB) for row in rows if len(row) == 3 and row[1].isdigit())
+    return gpus, rows[0][2] if gpus else ""
 
 
 def own_address(url: str) -> str:
