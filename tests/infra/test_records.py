@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nexus.infra.records.cached import CachedRecords
 from nexus.infra.records.memory import MemoryRecords
 from nexus.infra.records.sql import SqlRecords, build_tables, open_engine
 from nexus.kernel.errors import ConflictError, UnavailableError
@@ -27,28 +28,39 @@ class Pet(Record):
 
 
 PETS = Kind("pet", Pet, index=("name", "legs", "tame", "owner"), unique=("project", "name"))
+HOT_PETS = replace(PETS, hot={"tame": True}, shared=("owner",))
 
 
 def pet(number: int, **values: object) -> Pet:
     return Pet(id=f"pet_{number:04}", project="p", created=float(number), name=f"pet{number}", **values)  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "sqlite, some cached", "sqlite, all cached"])
 async def records(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Records]:
     if request.param == "memory":
         yield MemoryRecords()
         return
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'nexus.db'}"
-    else:
+    if request.param == "postgresql":
         new_database: Callable[[], str] = request.getfixturevalue("postgres")
         url = new_database()
+    else:
+        url = f"sqlite:///{tmp_path / 'nexus.db'}"
+    store = open_store(url)
+    if "cached" in request.param:
+        hot = HOT_PETS if "some" in request.param else replace(HOT_PETS, hot={})
+        cached = CachedRecords(store, [hot])
+        await cached.load()
+        yield cached
+    else:
+        yield store
+    store.close()
+
+
+def open_store(url: str) -> SqlRecords:
     engine = open_engine(url)
     tables = build_tables([PETS])
     tables.create_all(engine)
-    store = SqlRecords(engine, tables)
-    yield store
-    store.close()
+    return SqlRecords(engine, tables)
 
 
 async def test_what_is_stored_comes_back_one_version_higher(records: Records) -> None:
@@ -147,6 +159,121 @@ async def test_of_many_writers_with_one_version_exactly_one_wins(records: Record
     assert sum(outcome is None for outcome in outcomes) == 1
     assert all(outcome is None or isinstance(outcome, ConflictError) for outcome in outcomes)
     assert len(await records.events()) == 1
+
+
+async def test_each_transaction_is_heard_as_stored_before_its_writer_goes_on(records: Records) -> None:
+    heard: list[object] = []
+    stop = records.listen(lambda changes, events: heard.append((list(changes), [one.kind for one in events])))
+    await records.apply((PETS, pet(1)), events=[event("a")])
+    stored = replace(pet(1), version=1)
+    assert heard == [([(PETS, stored)], ["a"])]
+    with pytest.raises(ConflictError):
+        await records.apply((PETS, pet(1, legs=3)))
+    await records.apply(Drop(PETS, stored))
+    assert heard[1:] == [([Drop(PETS, stored)], [])]
+    stop()
+    await records.apply((PETS, pet(2)))
+    assert len(heard) == 2
+
+
+async def test_of_transactions_at_once_a_conflict_hurts_only_its_own(records: Records) -> None:
+    await records.apply((PETS, pet(1)))
+    heard: list[str] = []
+    records.listen(lambda _, events: heard.extend(one.kind for one in events))
+    tries = [
+        records.apply((PETS, pet(n)), (PETS, pet(n + 100, legs=n)), events=[event(str(n))]) for n in range(1, 30)
+    ]  # the first one's pet exists; its other one must not come to be either
+    late = records.apply((PETS, replace(pet(200), name="pet7")), events=[event("late")])  # its name is being taken
+    outcomes = await asyncio.gather(*tries, late, return_exceptions=True)
+    assert [isinstance(outcome, ConflictError) for outcome in outcomes] == [True, *[False] * 28, True]
+    expected = [str(n) for n in range(2, 30)]
+    assert heard == expected
+    assert [one.kind for one in await records.events()] == expected
+    assert {row.id for row in await records.find(PETS)} == {
+        "pet_0001",
+        *(f"pet_{n:04}" for n in range(2, 30)),
+        *(f"pet_{n + 100:04}" for n in range(2, 30)),
+    }
+
+
+async def test_a_writer_that_stops_waiting_does_not_undo_its_write(records: Records) -> None:
+    writing = asyncio.ensure_future(records.apply((PETS, pet(1)), events=[event("a")]))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait([writing])
+    await records.apply((PETS, pet(2)), events=[event("b")])
+    assert [row.id for row in await records.find(PETS)] == ["pet_0001", "pet_0002"]
+    assert [row.id for row in await records.find(PETS, {"tame": True})] == ["pet_0001", "pet_0002"]
+    assert await records.get(PETS, "pet_0001") == replace(pet(1), version=1)
+
+
+async def test_a_record_is_found_by_what_it_is_now(records: Records) -> None:
+    await records.apply(*((PETS, pet(n, owner="ann")) for n in range(5)))
+    for tame, owner in ((False, "bob"), (True, None), (False, "ann"), (True, "bob")):
+        stored = await records.get(PETS, "pet_0003")
+        assert stored
+        await records.apply((PETS, replace(stored, tame=tame, owner=owner)))
+        assert await records.get(PETS, "pet_0003") == replace(
+            stored, tame=tame, owner=owner, version=stored.version + 1
+        )
+        tame_ones = await records.find(PETS, {"tame": True})
+        assert [row.id[-1] for row in tame_ones] == ["0", "1", "2", *(["3"] if tame else []), "4"]
+        of_owner = await records.find(PETS, {"owner": owner, "tame": [True]})
+        assert ("pet_0003" in {row.id for row in of_owner}) is tame
+        assert "pet_0003" in {row.id for row in await records.find(PETS, {"owner": owner})}
+
+
+async def test_what_was_stored_before_is_in_memory_after_a_restart(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'nexus.db'}"
+    first = open_store(url)
+    await first.apply(*((PETS, pet(n, tame=n % 2 == 0, owner="the same words for all")) for n in range(20)))
+    first.close()
+    store = open_store(url)
+    cached = CachedRecords(store, [HOT_PETS])
+    await cached.load()
+    store.close()  # from here on only memory can answer
+    tame = await cached.find(PETS, {"tame": True})
+    assert [row.id for row in tame] == [f"pet_{n:04}" for n in range(0, 20, 2)]
+    assert len({id(row.owner) for row in tame}) == 1
+    assert await cached.get(PETS, "pet_0004") == tame[2]
+    with pytest.raises(RuntimeError):
+        await cached.find(PETS, {"tame": [True, False]})
+
+
+async def test_a_second_server_on_one_database_is_refused(tmp_path: Path, postgres: Callable[[], str]) -> None:
+    for url in (f"sqlite:///{tmp_path / 'nexus.db'}", postgres()):
+        first, second = open_store(url), open_store(url)
+        first.hold()
+        with pytest.raises(ConflictError, match="another Nexus server") as caught:
+            second.hold()
+        assert "NEXUS" in caught.value.hint or "setting" in caught.value.hint
+        await first.apply((PETS, pet(1)))
+        await first.check()
+        first.close()
+        second.hold()
+        second.close()
+
+
+async def test_a_lost_hold_ends_writing_for_good(postgres: Callable[[], str]) -> None:
+    url = postgres()
+    store = open_store(url)
+    store.hold()
+    await store.apply((PETS, pet(1)))
+    other = open_engine(url)
+    with other.connect() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON database = pg_database.oid "
+            "WHERE locktype = 'advisory' AND datname = current_database()"
+        )
+        connection.commit()
+    other.dispose()
+    with pytest.raises(UnavailableError):
+        await store.apply((PETS, pet(2)))
+    for attempt in (store.check, lambda: store.apply((PETS, pet(2)))):
+        with pytest.raises(UnavailableError, match="lost its hold"):
+            await attempt()
+    assert [row.id for row in await store.find(PETS)] == ["pet_0001"]
+    store.close()
 
 
 async def test_a_database_that_cannot_be_reached_says_so(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ port, under one conformance suite.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -35,12 +35,17 @@ class Kind(Generic[R]):
     """A table: its name, the type of its rows, and the attributes that queries may filter by.
 
     `unique` names one group of indexed attributes of which no two records may share all values.
+
+    `hot` says which records a server keeps in memory, so that its loops never ask the database for them: those that it
+    would find (`{}`: all). Equal values of the attributes in `shared` are kept there once.
     """
 
     name: str
     type: type[R]
     index: tuple[str, ...] = ()
     unique: tuple[str, ...] = ()
+    hot: Where | None = None
+    shared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,20 @@ class Drop:
     record: Record
 
 
+Change = tuple[Kind[Any], Record] | Drop
+Listener = Callable[[Sequence[Change], Sequence[Event]], None]
+
+
 class Records(Protocol):
     """Remember records and events."""
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each transaction from now on, until the returned function is called.
+
+        It hears records as stored (and events without their `seq`), in the order of commits, before the `apply` that
+        made them returns. It must neither wait nor fail.
+        """
+        ...
 
     async def get(self, kind: Kind[R], record_id: str) -> R | None:
         """The record, or None."""
@@ -73,7 +90,7 @@ class Records(Protocol):
         """
         ...
 
-    async def apply(self, *changes: tuple[Kind[Any], Record] | Drop, events: Sequence[Event] = ()) -> None:
+    async def apply(self, *changes: Change, events: Sequence[Event] = ()) -> None:
         """Store every change and append every event, or nothing at all.
 
         A record of version 0 must not exist yet; any other must still have its version. Stored versions are one

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from nexus.infra.records.listeners import Listeners
+from nexus.infra.records.table import Table
 from nexus.kernel.errors import ConflictError
 from nexus.kernel.events import Event
-from nexus.kernel.records import Drop, Kind, R, Record, Value, Where
+from nexus.kernel.records import Change, Drop, Kind, Listener, R, Record, Where
 
 
 class MemoryRecords:
-    """A dictionary per kind and a list of events."""
+    """A table per kind and a list of events."""
 
     def __init__(self) -> None:
-        self._tables: defaultdict[str, dict[str, Record]] = defaultdict(dict)
+        self._tables: dict[str, Table[Any]] = {}
         self._events: list[Event] = []
+        self._listeners = Listeners()
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        return self._listeners.add(listener)
 
     async def get(self, kind: Kind[R], record_id: str) -> R | None:
-        found = self._tables[kind.name].get(record_id)
+        found = self._table(kind).rows.get(record_id)
         return found if isinstance(found, kind.type) else None
 
     async def find(
@@ -32,41 +37,42 @@ class MemoryRecords:
         newest: bool = False,
         before: R | None = None,
     ) -> list[R]:
-        wanted = [(name, _values(value)) for name, value in (where or {}).items()]
-        rows = [
-            row
-            for row in self._tables[kind.name].values()
-            if isinstance(row, kind.type) and all(getattr(row, name) in values for name, values in wanted)
-        ]
-        rows.sort(key=_order, reverse=newest)
-        if before is not None:
-            mark = _order(before)
-            rows = [row for row in rows if (_order(row) < mark if newest else _order(row) > mark)]
-        return rows[:limit]
+        return self._table(kind).find(where, limit=limit, newest=newest, before=before)
 
-    async def apply(self, *changes: tuple[Kind[Any], Record] | Drop, events: Sequence[Event] = ()) -> None:
+    async def apply(self, *changes: Change, events: Sequence[Event] = ()) -> None:
         for change in changes:
             self._check(change)
+        stored: list[Change] = []
         for change in changes:
             if isinstance(change, Drop):
-                del self._tables[change.kind.name][change.record.id]
+                self._table(change.kind).pop(change.record.id)
+                stored.append(change)
             else:
                 kind, record = change
-                self._tables[kind.name][record.id] = replace(record, version=record.version + 1)
+                after = replace(record, version=record.version + 1)
+                self._table(kind).put(after)
+                stored.append((kind, after))
         for event in events:
             self._events.append(replace(event, seq=len(self._events) + 1))
+        self._listeners.tell(stored, events)
 
-    def _check(self, change: tuple[Kind[Any], Record] | Drop) -> None:
+    def _table(self, kind: Kind[R]) -> Table[R]:
+        table = self._tables.get(kind.name)
+        if table is None:
+            table = self._tables[kind.name] = Table(kind)
+        return table
+
+    def _check(self, change: Change) -> None:
         kind, record = (change.kind, change.record) if isinstance(change, Drop) else change
-        table = self._tables[kind.name]
-        stored = table.get(record.id)
+        table: Table[Record] = self._table(kind)
+        stored = table.rows.get(record.id)
         if (stored.version if stored else 0) != record.version:
             raise ConflictError(f"{kind.name} {record.id} was changed by somebody else", kind=kind.name, id=record.id)
         if kind.unique and not isinstance(change, Drop):
-            mine = [getattr(record, name) for name in kind.unique]
-            for other in table.values():
-                if other.id != record.id and [getattr(other, name) for name in kind.unique] == mine:
-                    raise ConflictError(f"there already is a {kind.name} with {_words(kind.unique, mine)}")
+            mine = {name: getattr(record, name) for name in kind.unique}
+            if any(other.id != record.id for other in table.find(mine, limit=2)):
+                words = ", ".join(f"{name} {value!r}" for name, value in mine.items())
+                raise ConflictError(f"there already is a {kind.name} with {words}")
 
     async def events(
         self,
@@ -84,15 +90,3 @@ class MemoryRecords:
             if event.seq > after and subject in {None, event.subject} and project in {None, event.project}
         )
         return [event for event, _ in zip(picked, range(limit), strict=False)]
-
-
-def _values(value: Value | Sequence[Value]) -> tuple[Value, ...]:
-    return (value,) if value is None or isinstance(value, str | int | float | bool) else tuple(value)
-
-
-def _order(record: Record) -> tuple[float, str]:
-    return (record.created, record.id)
-
-
-def _words(names: Sequence[str], values: Sequence[Any]) -> str:
-    return ", ".join(f"{name} {value!r}" for name, value in zip(names, values, strict=True))

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
+from nexus.infra.records.group import GroupCommit, Outcome, Transaction
+from nexus.infra.records.listeners import Listeners
+from nexus.infra.records.table import as_text
 from nexus.infra.records.threads import SqlThreads
-from nexus.kernel.errors import ConflictError
+from nexus.infra.records.writer import Writer
 from nexus.kernel.events import Event
-from nexus.kernel.records import Drop, Kind, R, Record, Where
-
-T = TypeVar("T")
-_EVENT_LOCK = 0x6E65787573  # "nexus": serialises commits that append events, so that `seq` never shows a gap that fills
+from nexus.kernel.records import Change, Kind, Listener, R, Where
 
 
 def build_tables(kinds: Sequence[Kind[Any]]) -> sa.MetaData:
@@ -72,18 +72,30 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 class SqlRecords:
     """Implements `kernel.records.Records` on an engine whose schema `build_tables` describes.
 
-    Blocking calls run in threads: one writer for SQLite (it has one write lock anyway), a few readers beside it.
+    Blocking calls run in threads: one writes, what was handed in meanwhile together; a few read beside it.
     """
 
     def __init__(self, engine: sa.Engine, tables: sa.MetaData) -> None:
-        self._engine = engine
         self._tables = tables.tables
-        self._is_sqlite = engine.dialect.name == "sqlite"
-        self._threads = SqlThreads(engine, "database", writers=1 if self._is_sqlite else 4)
+        self._threads = SqlThreads(engine, "database", writers=1)
+        self._writer = Writer(engine, tables)
+        self._listeners = Listeners()
+        self._commits = GroupCommit(self._write, self._listeners.tell)
+
+    def hold(self) -> None:
+        """Keep every other server off this database until `close`. Raises ConflictError, UnavailableError."""
+        self._writer.hold()
+
+    async def check(self) -> None:
+        """See whether the database is still held. Raises UnavailableError."""
+        await self._threads.write(self._writer.check)
 
     def close(self) -> None:
         """Wait for what runs, and close every connection."""
-        self._threads.close()
+        self._threads.close(self._writer.close)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        return self._listeners.add(listener)
 
     async def get(self, kind: Kind[R], record_id: str) -> R | None:
         table = self._tables[kind.name]
@@ -112,17 +124,12 @@ class SqlRecords:
         query = query.order_by(*ends)  # decoded in the thread too: a large answer must not hold up the event loop
         return await self._threads.read(lambda connection: [_record(kind, *row) for row in connection.execute(query)])
 
-    async def apply(self, *changes: tuple[Kind[Any], Record] | Drop, events: Sequence[Event] = ()) -> None:
-        def write(connection: sa.Connection) -> None:
-            for change in changes:
-                self._change(connection, change)
-            if events:
-                self._append(connection, events)
+    async def apply(self, *changes: Change, events: Sequence[Event] = ()) -> None:
+        if changes or events:
+            await self._commits.apply(Transaction(changes, events))
 
-        try:
-            await self._threads.write(lambda: self._transaction(write))
-        except sa.exc.IntegrityError as error:
-            raise ConflictError(f"somebody else was first: {error.orig}") from error
+    async def _write(self, batch: Sequence[Transaction]) -> Sequence[Outcome]:
+        return await self._threads.write(lambda: self._writer.write(batch))
 
     async def events(
         self,
@@ -143,67 +150,9 @@ class SqlRecords:
         rows = await self._threads.read(lambda connection: connection.execute(query).mappings().all())
         return [Event(**{**row, "data": msgspec.json.decode(row["data"])}) for row in rows]
 
-    def _change(self, connection: sa.Connection, change: tuple[Kind[Any], Record] | Drop) -> None:
-        kind, record = (change.kind, change.record) if isinstance(change, Drop) else change
-        table = self._tables[kind.name]
-        here = sa.and_(table.c.id == record.id, table.c.version == record.version)
-        if isinstance(change, Drop):
-            done = connection.execute(sa.delete(table).where(here)).rowcount
-        elif record.version == 0:
-            connection.execute(sa.insert(table).values(_row(kind, record)))
-            done = 1
-        else:
-            done = connection.execute(sa.update(table).where(here).values(_row(kind, record))).rowcount
-        if done != 1:
-            raise ConflictError(f"{kind.name} {record.id} was changed by somebody else", kind=kind.name, id=record.id)
-
-    def _append(self, connection: sa.Connection, events: Sequence[Event]) -> None:
-        if not self._is_sqlite:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_EVENT_LOCK)))
-        rows = [
-            {
-                "kind": event.kind,
-                "subject": event.subject,
-                "project": event.project,
-                "at": event.at,
-                "actor": event.actor,
-                "data": msgspec.json.encode(event.data).decode(),
-            }
-            for event in events
-        ]
-        connection.execute(sa.insert(self._tables["events"]), rows)
-
-    def _transaction(self, work: Callable[[sa.Connection], T]) -> T:
-        with self._engine.connect() as connection:
-            if self._is_sqlite:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            result = work(connection)
-            connection.commit()
-            return result
-
-
-def _row(kind: Kind[Any], record: Record) -> dict[str, Any]:
-    stored = replace(record, version=record.version + 1)
-    indexed = {name: _text(getattr(record, name)) for name in kind.index}
-    return {
-        "id": stored.id,
-        "project": stored.project,
-        "created": stored.created,
-        "version": stored.version,
-        **indexed,
-        "doc": msgspec.json.encode(stored).decode(),
-    }
-
 
 def _record(kind: Kind[R], doc: str, version: int) -> R:
     return replace(msgspec.json.decode(doc, type=kind.type), version=version)
-
-
-def _text(value: Any) -> str | None:
-    """Indexed attributes are compared as text, whatever their type: equality is all that queries ask."""
-    if value is None:
-        return None
-    return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
 def _equals(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
@@ -211,6 +160,6 @@ def _equals(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
     if value is None:
         return column.is_(None)
     if isinstance(value, str | int | float | bool):
-        return column == (value if is_number_column else _text(value))
-    among = column.in_([_text(one) for one in value if one is not None])
+        return column == (value if is_number_column else as_text(value))
+    among = column.in_([as_text(one) for one in value if one is not None])
     return sa.or_(among, column.is_(None)) if None in value else among

@@ -23,9 +23,10 @@ class SqlThreads:
         self._readers = ThreadPoolExecutor(4, thread_name_prefix=f"{what}-read")
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix=f"{what}-write")
 
-    def close(self) -> None:
-        """Wait for what runs, and close every connection."""
+    def close(self, last: Callable[[], None] = lambda: None) -> None:
+        """Wait for what runs, do `last`, and close every connection."""
         self._writers.shutdown()
+        last()
         self._readers.shutdown()
         self._engine.dispose()
 
