@@ -17,6 +17,13 @@ class Policy:
     settled_s: float = 60.0  # a task that ran this long is restarted without more backoff
     restart_s: float = 1.0  # first pause before a restarted role's task; doubles
     restart_max_s: float = 60.0
+    start_s: float = 180.0  # a machine whose agent has not spoken after this long, or 4 times its offer's, has failed
+    block_s: float = 30.0  # an offer whose machine failed is left alone for this long; doubles with each failure
+    block_max_s: float = 900.0
+    look_s: float = 10.0  # how often a provider is asked what became of its machines
+    offers_s: float = 60.0  # how long what a provider offers is believed
+    call_s: float = 120.0  # one call of a provider takes this long at most
+    remember_s: float = 86_400.0  # how long machines that are over are kept
     tick_s: float = 1.0  # the scheduler looks at least this often
 
     @property

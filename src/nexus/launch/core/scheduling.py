@@ -55,6 +55,17 @@ class World:
     unrenewed: Mapping[str, float]  # live task -> seconds since its lease was last renewed
     after: Mapping[str, RunState] = field(default_factory=dict)  # runs that others wait for
     broken: Mapping[str, str] = field(default_factory=dict)  # run -> why its inputs cannot be had
+    coming: Mapping[str, str] = field(default_factory=dict)  # run -> which machines start for it, or why none does
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """Tasks that want nodes at once, and for which no node has room."""
+
+    run: Run
+    wanted: tuple[Place, ...]
+    spent: float  # what the run's other tasks cost per hour
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,7 @@ class Decision:
 
     groups: tuple[Group, ...]
     stuck: Mapping[str, str] = field(default_factory=dict)
+    unmet: tuple[Unmet, ...] = ()
 
     def records(self, kind: Kind[Any]) -> list[Any]:
         """Every changed record of one kind."""
@@ -88,6 +100,7 @@ class _Look:
         self.nodes = {node.id: node for node in world.nodes}
         self.groups: list[Group] = []
         self.stuck: dict[str, str] = {}
+        self.unmet: list[Unmet] = []
         self.lost = {task.id: lost for task in world.tasks if (lost := self._lost(task)) is not None}
         self.hopeless: set[str] = set()
         self.fitting: dict[str, Fitting] = {}
@@ -108,12 +121,12 @@ class _Look:
             except NexusError as error:
                 self.stuck[run.id] = error.message
         self._orphans(by_run)
-        return Decision(tuple(self.groups), self.stuck)
+        return Decision(tuple(self.groups), self.stuck, tuple(self.unmet))
 
     def _watch(self, node: Node) -> None:
         silence = self.world.silence.get(node.id, 0.0)
         state = node.state
-        if silence > self.policy.lost_s:
+        if silence > self.policy.lost_s or node.over:
             state = NodeState.GONE
         elif silence > self.policy.unreachable_s and state is not NodeState.GONE:
             state = NodeState.UNREACHABLE
@@ -122,11 +135,13 @@ class _Look:
             self._add([(NODES, moved)], [node_moved(moved, self.now, silent_s=round(silence, 1))])
 
     def _lost(self, task: Task) -> Task | None:
-        if TASK_LIFE.is_final(task.state) or self.world.unrenewed.get(task.id, 0.0) <= self.policy.lost_s:
-            return None
         node = self.nodes.get(task.node)
+        unrenewed = self.world.unrenewed.get(task.id, 0.0)
+        over = node.over if node is not None else ""
+        if TASK_LIFE.is_final(task.state) or (unrenewed <= self.policy.lost_s and not over):
+            return None
         cause = Cause.SPOT if node is not None and node.spot else Cause.NODE_LOST
-        detail = f"its lease was not renewed for {self.world.unrenewed[task.id]:.0f} s"
+        detail = f"its machine is gone: {over}" if over else f"its lease was not renewed for {unrenewed:.0f} s"
         return replace(task, state=TaskState.LOST, cause=cause, detail=detail, ended=self.now, healthy=False)
 
     def _step(self, run: Run, stored: Sequence[Task]) -> None:
@@ -181,6 +196,8 @@ class _Look:
             placement = self._place(run, wanted, tasks, new)
             if not placement.fits:
                 refusal = refusal or placement
+                spent = sum(one.price for one in (*tasks, *new) if not TASK_LIFE.is_final(one.state))
+                self.unmet.append(Unmet(run, tuple(wanted), spent, placement.reason))
             for one in placement.assignments:
                 node = nodes.get(one.node, self.nodes[one.node])
                 nodes[one.node] = node = replace(node, epoch=node.epoch + 1)
@@ -241,7 +258,8 @@ class _Look:
             return replace(run, reason="", rejections=())
         names = {node.id: node.name for node in self.nodes.values()}
         missing = needed - len(new)
-        waiting = refusal.reason if run.state is RunState.QUEUED else f"{missing} of its tasks wait: {refusal.reason}"
+        reason = self.world.coming.get(run.id) or refusal.reason
+        waiting = reason if run.state is RunState.QUEUED else f"{missing} of its tasks wait: {reason}"
         return replace(run, reason=waiting, rejections=in_words(refusal.rejections, names))
 
     def _add(self, changes: Sequence[Change], events: Sequence[Event]) -> None:

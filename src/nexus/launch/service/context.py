@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from nexus.kernel.ids import new_id
 from nexus.kernel.records import Kind, Record, Records
 from nexus.launch.core.observing import observe
 from nexus.launch.core.policy import Policy
-from nexus.launch.core.scheduling import Decision, World, decide
+from nexus.launch.core.scheduling import Decision, Unmet, World, decide
 from nexus.launch.model import Node, Run, Task
 from nexus.launch.ports import Entropy, Mint, Secrets, Tracker
 from nexus.launch.protocol import TaskReport
@@ -25,6 +25,7 @@ EVERYTHING = 1_000_000
 _ATTEMPTS = 50
 
 SCHEDULE = "launch.schedule"  # the topic by which the scheduler is woken
+PROVISION = "launch.provision"  # the topic by which who starts machines is woken
 EVENTS = "launch.events"  # somebody appended events
 
 
@@ -36,6 +37,14 @@ def node_topic(node_id: str) -> str:
 def run_topic(run_id: str) -> str:
     """Woken when a run or one of its tasks changed."""
     return f"launch.run:{run_id}"
+
+
+@dataclass(slots=True)
+class Shortage:
+    """What the scheduler found no node for, and what is being done about it: each look replaces its own side."""
+
+    unmet: Sequence[Unmet] = ()
+    coming: Mapping[str, str] = field(default_factory=dict)  # run -> which machines start for it, or why none does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +69,7 @@ class Context:
     secrets: Secrets | None = None
     rules: Rules = Rules()
     presence: Presence = field(default_factory=Presence)
+    shortage: Shortage = field(default_factory=Shortage)
 
     def new_id(self, prefix: str) -> str:
         """A fresh id."""

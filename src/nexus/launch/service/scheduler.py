@@ -9,7 +9,7 @@ import structlog
 from nexus.kernel.errors import ConflictError
 from nexus.launch.core.scheduling import Group, World
 from nexus.launch.model import NODES, RUN_LIFE, RUNS, TASK_LIFE, TASKS, Node, Run, RunState, Task, TaskState
-from nexus.launch.service.context import EVERYTHING, SCHEDULE, Context
+from nexus.launch.service.context import EVERYTHING, PROVISION, SCHEDULE, Context
 from nexus.launch.service.inputs import Inputs
 
 log = structlog.get_logger()
@@ -52,8 +52,12 @@ class Scheduler:
             unrenewed=context.presence.unrenewed(live, now),
             after=after,
             broken=broken,
+            coming=context.shortage.coming,
         )
         decision = context.rules.decide(world, context.clock.now(), context.policy)
+        context.shortage.unmet = decision.unmet
+        if decision.unmet:
+            context.hints.hint(PROVISION)
         leased = [task.id for task in decision.records(TASKS) if task.version == 0]
         presence = context.presence
         presence.doom([task for group in decision.groups for task in _lost(group)], now)  # before anything is awaited
