@@ -42,7 +42,7 @@ def start(launcher: Launcher, name: str, *argv: str) -> Path:
 async def end(launcher: Launcher, place: Path) -> Exit:
     async with asyncio.timeout(30):
         while (seen := launcher.look(place)).exit is None:
-            await launcher.activity(0.2)
+            await launcher.activity(TaskHome(place.parent), 0.2)
     return seen.exit
 
 

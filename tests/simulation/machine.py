@@ -147,7 +147,7 @@ class Machine:
             process.stop_at = self.clock.monotonic() + self.dice.uniform(0.0, order.grace_s)
             self._wake_at(process)
 
-    async def activity(self, timeout_s: float) -> None:
+    async def activity(self, order: TaskOrder, timeout_s: float) -> None:
         try:
             await asyncio.wait_for(self._woken.wait(), timeout_s / self.clock.rate)
         except TimeoutError:

@@ -84,8 +84,8 @@ class Runner(Protocol):
         """Ask the process, and all its children, to end: TERM, and KILL after the order's grace. May be repeated."""
         ...
 
-    async def activity(self, timeout_s: float) -> None:
-        """Return when any task may have written something or ended, and after `timeout_s` at the latest."""
+    async def activity(self, order: TaskOrder, timeout_s: float) -> None:
+        """Return when the task may have written something or ended, and after `timeout_s` at the latest."""
         ...
 
     async def remove(self, order: TaskOrder) -> None:

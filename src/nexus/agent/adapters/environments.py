@@ -78,6 +78,7 @@ class Environments:
         self.folder = folder
         self._environ = dict(os.environ if environ is None else environ)
         self._cache_b = cache_b
+        self._known: tuple[list[int], dict[str, str]] | None = None
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -168,10 +169,16 @@ class Environments:
 
     def variables(self, name: str | None) -> dict[str, str]:
         """What the machine gives a task: in the environment `name`, or (None) in the agent's own Python."""
-        result = machine_variables(self._environ)
-        result |= uv_variables(self._environ, pip_files(self._environ))
-        result |= {"PATH": own_path(self._environ), "PYTHONUNBUFFERED": "1"}
-        return result | self.pinned(name)
+        return self._machine() | self.pinned(name)
+
+    def _machine(self) -> dict[str, str]:
+        """Made anew only when a file of pip's changed: reading those takes as long as starting a job."""
+        files = pip_files(self._environ)
+        mark = [_changed(file) for file in files]
+        if self._known is None or self._known[0] != mark:
+            result = machine_variables(self._environ) | uv_variables(self._environ, files)
+            self._known = mark, result | {"PATH": own_path(self._environ), "PYTHONUNBUFFERED": "1"}
+        return dict(self._known[1])
 
     def pinned(self, name: str | None) -> dict[str, str]:
         """What a job's own variables must not change, for it would leave its environment."""
@@ -179,6 +186,14 @@ class Environments:
             return {}
         path = self.path(name)
         return {"VIRTUAL_ENV": str(path), "PATH": f"{path / 'bin'}{os.pathsep}{own_path(self._environ)}"}
+
+
+def _changed(file: Path) -> int:
+    """When a file was last written; 0 for one that is not there."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def find_uv(environ: Mapping[str, str]) -> str | None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import nexus
@@ -23,52 +22,25 @@ from nexus.launch.protocol import TaskOrder
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
-@dataclass(frozen=True, slots=True)
 class TaskHome:
-    """One task's folder."""
+    """One task's folder. Its paths are made once: an agent asks for them many times a second."""
 
-    path: Path
+    __slots__ = (
+        "environment", "job", "lease", "log", "outputs", "parcels", "path", "record", "setup", "spool", "work",
+    )  # fmt: skip
 
-    @property
-    def record(self) -> Path:
-        return self.path / "task.json"
-
-    @property
-    def lease(self) -> Path:
-        return self.path / "lease"
-
-    @property
-    def work(self) -> Path:
-        return self.path / "work"
-
-    @property
-    def outputs(self) -> Path:
-        return self.path / "outputs"
-
-    @property
-    def spool(self) -> Path:
-        return self.path / "spool"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "log"
-
-    @property
-    def setup(self) -> Path:
-        return self.path / "setup"
-
-    @property
-    def job(self) -> Path:
-        return self.path / "job"
-
-    @property
-    def parcels(self) -> Path:
-        return self.path / "parcels"
-
-    @property
-    def environment(self) -> Path:
-        """Names the environment that was prepared for the task."""
-        return self.path / "environment"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record = path / "task.json"
+        self.lease = path / "lease"
+        self.work = path / "work"
+        self.outputs = path / "outputs"
+        self.spool = path / "spool"
+        self.log = path / "log"
+        self.setup = path / "setup"
+        self.job = path / "job"
+        self.parcels = path / "parcels"
+        self.environment = path / "environment"  # names the environment that was prepared for the task
 
     def make(self) -> None:
         """Create what every task has."""
@@ -81,39 +53,29 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self.tasks = self.path / "tasks"
+        self.environments = self.path / "environments"
+        self.checkpoints = self.path / "checkpoints"
+        self.wake = self.path / "wake"
+        self.node = self.path / "node.json"
+        self.sdk = self.path / "sdk"
+        self._task_homes: dict[tuple[str, int], TaskHome] = {}
         for folder in (self.path, self.tasks, self.environments, self.checkpoints, self.path / "sdk"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._link_sdk()
         if not self.wake.exists():
             os.mkfifo(self.wake, 0o600)
 
-    @property
-    def tasks(self) -> Path:
-        return self.path / "tasks"
-
-    @property
-    def environments(self) -> Path:
-        return self.path / "environments"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def wake(self) -> Path:
-        return self.path / "wake"
-
-    @property
-    def node(self) -> Path:
-        return self.path / "node.json"
-
-    @property
-    def sdk(self) -> Path:
-        return self.path / "sdk"
-
     def task(self, order: TaskOrder) -> TaskHome:
         """The folder of a task under this lease. Raises UsageError if its id could lead elsewhere."""
-        return TaskHome(self.tasks / f"{_checked(order.task)}.{int(order.epoch)}")
+        key = (order.task, order.epoch)
+        if key not in self._task_homes:
+            self._task_homes[key] = TaskHome(self.tasks / f"{_checked(order.task)}.{int(order.epoch)}")
+        return self._task_homes[key]
+
+    def forget(self, order: TaskOrder) -> None:
+        """The task's folder is about to go."""
+        self._task_homes.pop((order.task, order.epoch), None)
 
     def run_checkpoints(self, order: TaskOrder) -> Path:
         """What this run's attempts on this machine share."""
@@ -121,14 +83,14 @@ class Home:
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
-    def poke(self) -> None:
-        """Wake the agent that listens on this home, if any does."""
+    def poke(self, task: TaskHome) -> None:
+        """Have the agent that listens on this home, if any does, look at a task."""
         try:
             fd = os.open(self.wake, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
             return
         try:
-            os.write(fd, b".")
+            os.write(fd, wake_word(task))
         except OSError:
             pass  # the pipe is full of wake-ups already
         finally:
@@ -156,6 +118,11 @@ class Home:
         draft = link.with_name(f"nexus.{os.getpid()}")
         draft.symlink_to(package)
         draft.replace(link)
+
+
+def wake_word(task: TaskHome) -> bytes:
+    """What the wake pipe is told to have a task looked at: short enough to be written whole."""
+    return task.path.name.encode() + b"\n"
 
 
 def _checked(text: str) -> str:

@@ -11,6 +11,8 @@ from nexus.agent.adapters.home import Home
 from nexus.agent.model import LocalTask
 from nexus.launch.protocol import TaskOrder
 
+_DRAFT = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
 
 class FileJournal:
     """Implements `ports.Journal`. A record that cannot be read is put aside, and the owner is told."""
@@ -31,12 +33,19 @@ class FileJournal:
 
     def save(self, task: LocalTask) -> None:
         home = self._home.task(task.order)
-        home.make()
-        draft = home.record.with_name("task.json.new")
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds the order's secrets
-        with os.fdopen(fd, "wb") as file:
-            file.write(msgspec.json.encode(task))
-        draft.replace(home.record)
+        draft = f"{home.record}.new"
+        try:
+            fd = os.open(draft, _DRAFT, 0o600)  # it holds the order's secrets
+        except FileNotFoundError:
+            home.make()
+            fd = os.open(draft, _DRAFT, 0o600)
+        try:
+            content = memoryview(msgspec.json.encode(task))
+            while content:
+                content = content[os.write(fd, content) :]
+        finally:
+            os.close(fd)
+        os.replace(draft, home.record)  # noqa: PTH105 (a task's life writes it often)
 
     def drop(self, order: TaskOrder) -> None:
         self._home.task(order).record.unlink(missing_ok=True)

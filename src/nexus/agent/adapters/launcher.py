@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from nexus.agent.adapters.home import Home, TaskHome
+from nexus.agent.adapters.home import Home, TaskHome, wake_word
 from nexus.agent.adapters.nursery import Nursery, is_alive
 from nexus.agent.adapters.shim.formats import decode_spec, decode_status, encode_spec, start_ticks
 from nexus.agent.model import Exit, Sighting
@@ -20,6 +20,7 @@ from nexus.kernel.errors import LimitError, UsageError
 from nexus.kernel.units import format_bytes
 
 LOG_CAP_B = 64 * 1024 * 1024  # of a task's log that the server does not have yet
+_PIPE_B = 65_536
 _CALM_S = 0.005  # wake-ups are looked at this often at most, however often a job writes
 
 
@@ -44,9 +45,7 @@ class Launcher:
         self._log_cap_b = log_cap_b
         self._nursery = Nursery(home.path)
         self._shims: dict[Path, tuple[int, str]] = {}  # those that this agent had started: who, and since when
-        self._count = 0  # of wake-ups
-        self._woken = asyncio.Event()
-        self._seen: weakref.WeakKeyDictionary[asyncio.Task[object], int] = weakref.WeakKeyDictionary()
+        self._news: dict[bytes, _News] = {}  # of each task, by its wake word
         self._pipe = -1
 
     def close(self) -> None:
@@ -63,6 +62,7 @@ class Launcher:
         Raises LimitError if the disk is full, UsageError for what no process can be given.
         """
         self._listen()
+        self._news.setdefault(wake_word(home), _News())
         marker = (
             f"NEXUS_PLACE={place}"  # by which the shim finds children that left the job's session; of this home only
         )
@@ -73,7 +73,7 @@ class Launcher:
             "place": [str(place)],
             "log": [str(home.log)],
             "lease": [str(home.lease)],
-            "wake": [str(self._home.wake)],
+            "wake": [str(self._home.wake), wake_word(home).decode()],
             "marker": [marker],
             "timeout_s": [str(program.timeout_s or 0)],
             "grace_s": [str(program.grace_s)],
@@ -152,21 +152,29 @@ class Launcher:
         """The program has ended, and its place is about to go."""
         self._shims.pop(place, None)
 
+    def forget_task(self, home: TaskHome) -> None:
+        """Nobody waits for this task any more."""
+        self._news.pop(wake_word(home), None)
+
     def _is_shim_alive(self, place: Path) -> bool:
         return place in self._shims and is_alive(*self._shims[place])
 
-    async def activity(self, timeout_s: float) -> None:
-        """Return when any shim has said something since this asyncio task last returned from here, or in time."""
+    async def activity(self, home: TaskHome, timeout_s: float) -> None:
+        """Return when the task's shim has said something since this asyncio task last returned from here, or in time.
+
+        Only those who wait for this task wake up: a hundred jobs that write do not wake a hundred others each.
+        """
         self._listen()
         me = asyncio.current_task()
         assert me is not None  # noqa: S101 (coroutines run in tasks)
-        if self._seen.get(me, 0) == self._count:
+        news = self._news.setdefault(wake_word(home), _News())
+        if news.seen.get(me, 0) == news.count:
             try:
                 async with asyncio.timeout(timeout_s):
-                    await self._woken.wait()
+                    await news.woken.wait()
             except TimeoutError:
                 pass
-        self._seen[me] = self._count
+        news.seen[me] = news.count
 
     def _listen(self) -> None:
         if self._pipe < 0:
@@ -175,16 +183,33 @@ class Launcher:
 
     def _on_wake(self) -> None:
         loop = asyncio.get_running_loop()
-        os.read(self._pipe, 65536)
-        self._count += 1
-        woken, self._woken = self._woken, asyncio.Event()
-        woken.set()
+        said = os.read(self._pipe, _PIPE_B)  # whole words: each is written at once, and the pipe holds no more
+        # A pipe that was nearly full may have turned words away.
+        words = list(self._news) if len(said) > _PIPE_B // 2 else set(said.splitlines(keepends=True))
+        for word in words:
+            if word in self._news:
+                self._news[word].come()
         loop.remove_reader(self._pipe)
         loop.call_later(_CALM_S, self._resume)
 
     def _resume(self) -> None:
         if self._pipe >= 0:
             asyncio.get_running_loop().add_reader(self._pipe, self._on_wake)
+
+
+class _News:
+    """How often a task's shim has said something, and who has heard of which time."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.woken = asyncio.Event()
+        self.seen: weakref.WeakKeyDictionary[asyncio.Task[object], int] = weakref.WeakKeyDictionary()
+
+    def come(self) -> None:
+        """The shim has said something."""
+        self.count += 1
+        woken, self.woken = self.woken, asyncio.Event()
+        woken.set()
 
 
 def _read_exit(place: Path) -> Exit | None:

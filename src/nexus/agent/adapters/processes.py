@@ -93,7 +93,7 @@ class ProcessRunner:
         )
         try:
             self._launcher.start(home.setup, home, program)
-            end = await self._until_end(home.setup)
+            end = await self._until_end(home)
         finally:
             await self._end_setup(home)
         if end.exit_code != 0 or end.signal:
@@ -106,18 +106,18 @@ class ProcessRunner:
         lines = [line.strip() for line in self._spool.tail(order, _TAIL_LINES).splitlines()]
         return " / ".join(line for line in lines if line and line != _PREPARING)
 
-    async def _until_end(self, place: Path) -> Exit:
+    async def _until_end(self, home: TaskHome) -> Exit:
         while True:
-            seen = self._launcher.look(place)
+            seen = self._launcher.look(home.setup)
             if seen.exit is not None:
                 return seen.exit
-            await self._launcher.activity(1.0)
+            await self._launcher.activity(home, 1.0)
 
     async def _end_setup(self, home: TaskHome) -> None:
         """No setup of this task runs any more, be it one of a killed agent."""
         while home.setup.exists() and self._launcher.look(home.setup).alive:
             self._launcher.stop(home.setup)
-            await self._launcher.activity(0.2)
+            await self._launcher.activity(home, 0.2)
         self._launcher.forget(home.setup)
         shutil.rmtree(home.setup, ignore_errors=True)
 
@@ -182,12 +182,14 @@ class ProcessRunner:
     def stop(self, order: TaskOrder) -> None:
         self._launcher.stop(self._home.task(order).job)
 
-    async def activity(self, timeout_s: float) -> None:
-        await self._launcher.activity(timeout_s)
+    async def activity(self, order: TaskOrder, timeout_s: float) -> None:
+        await self._launcher.activity(self._home.task(order), timeout_s)
 
     async def remove(self, order: TaskOrder) -> None:
         home = self._home.task(order)
         self._launcher.forget(home.job)
+        self._launcher.forget_task(home)
+        self._home.forget(order)
         self._held.pop(order.task, None)
         await asyncio.to_thread(shutil.rmtree, home.path, ignore_errors=True)
 

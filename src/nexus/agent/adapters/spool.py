@@ -50,7 +50,7 @@ class DiskSpool:
                 log.add(b"n", line.encode("utf-8", "replace"))
         finally:
             log.close()
-            self._home.poke()
+            self._home.poke(home)
 
     def ends(self, order: TaskOrder) -> dict[str, int]:
         home = self._home.task(order)

@@ -21,18 +21,18 @@ async def sweep(home: Home, launcher: Launcher) -> None:
     """
     for path in home.tasks.iterdir():
         task = TaskHome(path)
-        await _end(launcher, task.setup)
+        await _end(launcher, task, task.setup)
         if not task.record.exists():
-            await _end(launcher, task.job)
+            await _end(launcher, task, task.job)
             if not (path / "task.json.broken").exists():
                 await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
     await asyncio.to_thread(_drop_old_checkpoints, home.checkpoints)
 
 
-async def _end(launcher: Launcher, place: Path) -> None:
+async def _end(launcher: Launcher, task: TaskHome, place: Path) -> None:
     while launcher.look(place).alive:
         launcher.stop(place)
-        await launcher.activity(0.1)
+        await launcher.activity(task, 0.1)
 
 
 def _drop_old_checkpoints(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from nexus.agent.core.leases import delay_s
 from nexus.agent.core.outcome import ended
+from nexus.agent.core.remembering import matters
 from nexus.agent.model import LOG, Exit, LocalTask
 from nexus.agent.ports import Channel, Journal, Runner, Spool
 from nexus.agent.service.shipping import Shipper
@@ -48,6 +49,7 @@ class Keeper:
         self._news = asyncio.Event()  # the order, or what is wanted, has changed
         self._preparing: asyncio.Future[None] | None = None
         self._was_healthy = False
+        self._is_recorded = False
 
     @property
     def drained(self) -> bool:
@@ -170,11 +172,10 @@ class Keeper:
     async def _start(self) -> None:
         until = await self._until_leased()
         order = self.task.order
-        self._set(started=True)
+        # Said before the deed, so that no second process is ever started; nothing can be reported in between.
+        self._set(started=True, state=TaskState.RUNNING, healthy=order.health is None)
         await self._world.runner.start(order, self.task.ports, until)
-        if self.task.stop is None:
-            self._set(state=TaskState.RUNNING, healthy=order.health is None)
-        else:
+        if self.task.stop is not None:
             self._world.runner.stop(order)
 
     async def _watch(self) -> Exit:
@@ -194,7 +195,7 @@ class Keeper:
                     await self._check_health(since)
                     next_check = clock.monotonic() + health.every_s
                 pause = min(pause, max(0.01, next_check - clock.monotonic()))
-            await runner.activity(pause)
+            await runner.activity(self.task.order, pause)
 
     async def _check_health(self, since: float) -> None:
         order = self.task.order
@@ -247,7 +248,9 @@ class Keeper:
         if task == self.task:
             return
         try:
-            self._world.journal.save(task)
+            if not self._is_recorded or matters(self.task, task):
+                self._world.journal.save(task)
+                self._is_recorded = True
         except OSError as error:
             # The process matters more than its record. Only the word `started` must be on disk before the start.
             if task.started and not self.task.started:

@@ -74,7 +74,7 @@ class Shipper:
                 continue
             if was_final:
                 return
-            await self._runner.activity(_LOOK_S)
+            await self._runner.activity(self._order, _LOOK_S)
 
     async def _ship_streams(self) -> bool:
         """One piece of every stream, the log first; whether anything was sent."""

@@ -90,7 +90,7 @@ def as_overrides(name: str | None, env: Iterable[str]) -> list[str]:
 
 
 def pack_workspace(spec: JobSpec, folder: Path, target: Path) -> Package | None:
-    """Pack the job's folder into the file `target`; None when the job sends none.
+    """Pack the job's folder into the file `target`; None when the job sends none, or there is nothing in it.
 
     Raises NotFoundError, UsageError (a link leads out), LimitError with the largest files.
     """
@@ -99,4 +99,5 @@ def pack_workspace(spec: JobSpec, folder: Path, target: Path) -> Package | None:
     root = folder / spec.workspace
     if not root.is_dir():
         raise NotFoundError(f"there is no folder {root}", hint="`workspace` names the folder that is sent.")
-    return pack(root, target, workspace_files(root), limit_b=WORKSPACE_LIMIT_B)
+    files = workspace_files(root)
+    return pack(root, target, files, limit_b=WORKSPACE_LIMIT_B) if files else None

@@ -24,6 +24,7 @@ class Shim:
         self._place = spec["place"][0]
         self._grace_s = float(spec["grace_s"][0])
         self._wake_fd = -1
+        self._wake_word = spec["wake"][1].encode()
         self._lease_until = self._read_lease()
         self._killed_for = ""
         self._kill_at = 0.0
@@ -143,11 +144,11 @@ class Shim:
             os.pwrite(self._claim_fd, said, 0)
 
     def _wake_agent(self) -> None:
-        """A byte in the agent's pipe says: look. If no agent is there, it will look when it comes."""
+        """A word in the agent's pipe says: look at this task. If no agent is there, it will look when it comes."""
         try:
             if self._wake_fd < 0:
                 self._wake_fd = os.open(self._spec["wake"][0], os.O_WRONLY | os.O_NONBLOCK)
-            os.write(self._wake_fd, b".")
+            os.write(self._wake_fd, self._wake_word)
         except BlockingIOError:
             return
         except OSError:
