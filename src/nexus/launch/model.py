@@ -110,6 +110,7 @@ class RunPlan:
     outputs: tuple[str, ...] = ()  # paths in the workspace, kept as artifacts at the end
     secrets: tuple[str, ...] = ()
     network: str = "any"  # fast | any
+    placement: str = ""  # pack | spread: among equal prices; empty: accelerators packed, everything else spread
     max_price: float | None = None  # per hour, for the whole run
     retry: Retry = Retry()
     timeout_s: float | None = None
@@ -332,6 +333,7 @@ class Node(Record):
     address: str = "127.0.0.1"
     price: float = 0.0  # per hour, for the whole node, as its owner says
     spot: bool = False
+    reclaims_per_h: float | None = None  # how often such a machine is taken away; None: as the policy expects of spot
     state: NodeState = NodeState.ONLINE
     drain: bool = False  # somebody asked for DRAINING, which a silence does not make forgotten
     seen: float = 0.0
@@ -340,12 +342,26 @@ class Node(Record):
     agent_version: str = ""
     isolation: tuple[str, ...] = ("process",)
     epoch: int = 0  # the highest lease epoch given on this node
+    shell: bool = False  # its owner lets admins work on the machine itself
     over: str = ""  # why its machine is certainly gone, as its provider says: its tasks are lost without waiting
 
 
-RUNS = Kind("run", Run, index=("name", "state", "kind", "user", "key"), unique=())
-TASKS = Kind("task", Task, index=("run", "node", "state"))
-NODES = Kind("node", Node, index=("name", "state", "provider"), unique=("project", "name"))
+RUNS = Kind(
+    "run",
+    Run,
+    index=("name", "state", "kind", "user", "key"),
+    hot={"state": RUN_LIFE.live},
+    shared=("plan", "job", "tags"),
+)
+TASKS = Kind("task", Task, index=("run", "node", "state"), hot={"state": TASK_LIFE.live})
+NODES = Kind(
+    "node",
+    Node,
+    index=("name", "state", "provider"),
+    unique=("project", "name"),
+    hot={},
+    shared=("capacity", "labels", "isolation"),
+)
 
 
 # --------------------------------------------------------------------------- what projects may hold
@@ -372,8 +388,8 @@ class Usage(Record):
     at: float = 0.0
 
 
-QUOTAS = Kind("quota", Quota, unique=("project",))
-USAGES = Kind("usage", Usage, unique=("project",))
+QUOTAS = Kind("quota", Quota, unique=("project",), hot={})
+USAGES = Kind("usage", Usage, unique=("project",), hot={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -466,8 +482,8 @@ class Machine(Record):
     ended: float | None = None
 
 
-FLEETS = Kind("fleet", Fleet, index=("name", "provider"), unique=("project", "name"))
-MACHINES = Kind("machine", Machine, index=("fleet", "state", "run", "node"))
+FLEETS = Kind("fleet", Fleet, index=("name", "provider"), unique=("project", "name"), hot={})
+MACHINES = Kind("machine", Machine, index=("fleet", "state", "run", "node"), hot={"state": MACHINE_LIFE.live})
 
 
 # --------------------------------------------------------------------------- placement
@@ -475,11 +491,12 @@ MACHINES = Kind("machine", Machine, index=("fleet", "state", "run", "node"))
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why one node cannot take one task of a role."""
+    """Why one node cannot take one task of a role; or, where there are many nodes, why `count` of them cannot."""
 
     node: str
     role: str
     reason: str
+    count: int = 1  # above 1: `node` is one of so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,6 +508,7 @@ class Assignment:
     node: str
     gpus: tuple[int, ...] = ()
     price: float = 0.0
+    offer: str = ""  # the node does not exist yet: `node` stands for one machine of this offer
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,12 @@ class Policy:
     offers_s: float = 60.0  # how long what a provider offers is believed
     call_s: float = 120.0  # one call of a provider takes this long at most
     remember_s: float = 86_400.0  # how long machines that are over are kept
+    calls_at_once: int = 256  # to tasks and nodes, in one project
+    call_wait_s: float = 10.0  # how long a call waits for the node's agent
+    call_idle_s: float = 4 * 3600.0  # a call over which nothing passes is ended
+    spot_reclaims_per_h: float = 0.05  # how often a spot machine is taken away of which nobody says
+    reclaim_loss_s: float = 600.0  # what that costs a run: half the time between two checkpoints
+    restart_loss_s: float = 300.0  # and getting another machine ready
     tick_s: float = 1.0  # the scheduler looks at least this often
 
     @property

@@ -81,6 +81,7 @@ def run_plan(spec: JobSpec, roles: tuple[RolePlan, ...], **changes: Any) -> RunP
         "outputs": spec.outputs,
         "secrets": spec.secrets,
         "network": spec.network,
+        "placement": spec.placement or "",
         "max_price": spec.resources.max_price,
         "retry": Retry(max=spec.retry.max, on=spec.retry.on, backoff_s=spec.retry.backoff),
         "timeout_s": spec.timeout,

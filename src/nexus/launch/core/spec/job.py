@@ -38,6 +38,8 @@ class JobSpec(Section):
     """How many machines: a gang, all start together, or none."""
     network: Literal["fast", "any"] = "any"
     """fast: one low-latency network; any: may be behind NAT, across clouds."""
+    placement: Literal["pack", "spread"] | None = None
+    """Among equally cheap machines: fill few, or use many. Unsaid: tasks with accelerators pack, others spread."""
     inputs: dict[Name, Source] = Field(default_factory=dict)
     """Name -> artifact://RUN/NAME or model://NAME@VERSION, fetched before the start."""
     outputs: Annotated[tuple[InsidePath, ...], BeforeValidator(as_list)] = ()
