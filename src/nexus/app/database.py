@@ -15,19 +15,29 @@ from nexus.kernel.errors import UnavailableError
 from nexus.track.adapters import metrics_tables
 from nexus.track.adapters.metrics_sql import SqlMetrics
 
-HEAD = "0003"  # the newest migration; a test holds it against the folder
+HEAD = "0004"  # the newest migration; a test holds it against the folder
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def open_records(url: str) -> SqlRecords:
-    """Records at `url`, migrated. Raises UnavailableError."""
+    """Records at `url`, migrated, and kept from other servers until they are closed.
+
+    Raises ConflictError when another server works there, UnavailableError.
+    """
     engine = open_engine(url)
-    with _answers(engine):
-        with engine.connect() as connection:
-            current = _current(connection)
-        if current != HEAD:  # importing Alembic takes longer than a start should
-            migrate(engine)
-    return SqlRecords(engine, build_tables(KINDS))
+    records = SqlRecords(engine, build_tables(KINDS))
+    try:
+        with _answers(engine):
+            engine.connect().close()
+            records.hold()
+            with engine.connect() as connection:
+                current = _current(connection)
+            if current != HEAD:  # importing Alembic takes longer than a start should
+                migrate(engine)
+    except BaseException:
+        records.close()
+        raise
+    return records
 
 
 def open_metrics(settings: Settings) -> SqlMetrics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nexus.access.model import TOKENS
+from nexus.access.model import MEMBERSHIPS, PROJECTS, SECRETS, TOKENS, USERS
 from nexus.deploy.model import ENDPOINTS
 from nexus.federate.model import ROUNDS
 from nexus.kernel.records import Kind
@@ -13,6 +13,10 @@ from nexus.track.model import ARTIFACTS, MODELS, STREAMS, UPLOADS, VERSIONS
 
 KINDS: tuple[Kind[Any], ...] = (
     TOKENS,
+    PROJECTS,
+    USERS,
+    MEMBERSHIPS,
+    SECRETS,
     RUNS,
     TASKS,
     NODES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nexus.kernel.errors import ForbiddenError, NotFoundError
@@ -17,6 +17,11 @@ class Role(StrEnum):
 
 
 _RANK = {Role.VIEWER: 0, Role.MEMBER: 1, Role.ADMIN: 2}
+
+
+def lesser(one: Role, other: Role) -> Role:
+    """The one that may do less."""
+    return min(one, other, key=_RANK.__getitem__)
 
 
 class PrincipalKind(StrEnum):
@@ -35,6 +40,23 @@ class Principal:
     subject: str  # a user's name, a node's id, a run's id
     project: str
     role: Role = Role.VIEWER
+    owner: bool = False  # an owner of the server: manages users and projects
+    token: str = field(default="", compare=False)  # the id of what proved it
+    address: str = field(default="", compare=False)  # where the request came from
+
+    def need_owner(self) -> None:
+        """Refuse unless this is an owner of the server. Raises ForbiddenError."""
+        if not self.owner:
+            raise ForbiddenError(
+                f"{self.kind} {self.subject} may not do this: it is for the server's owners",
+                hint="On the server's own machine the command line is one: nexus user add NAME --owner makes another.",
+            )
+
+    def need_person(self, role: Role = Role.VIEWER) -> None:
+        """Refuse a job's own token, too: it must not leave anything behind that lives longer. Raises ForbiddenError."""
+        self.need(role)
+        if self.kind is not PrincipalKind.USER:
+            raise ForbiddenError("only a person may do this", hint="Do it with your own token: nexus login URL TOKEN")
 
     def need(self, role: Role) -> None:
         """Refuse unless this is a person or run with at least `role`. Raises ForbiddenError."""

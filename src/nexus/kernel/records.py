@@ -102,10 +102,13 @@ class Records(Protocol):
         self,
         *,
         after: int = 0,
+        before: int | None = None,
         subject: str | None = None,
         project: str | None = None,
+        actor: str | None = None,
+        since: float | None = None,
         limit: int = 1000,
         newest: bool = False,
     ) -> list[Event]:
-        """Events with a `seq` above `after`, oldest first; or the newest first."""
+        """Events with a `seq` above `after` (and below `before`), oldest first; or the newest first."""
         ...

@@ -72,12 +72,24 @@ class CachedRecords:
         self,
         *,
         after: int = 0,
+        before: int | None = None,
         subject: str | None = None,
         project: str | None = None,
+        actor: str | None = None,
+        since: float | None = None,
         limit: int = 1000,
         newest: bool = False,
     ) -> list[Event]:
-        return await self._store.events(after=after, subject=subject, project=project, limit=limit, newest=newest)
+        return await self._store.events(
+            after=after,
+            before=before,
+            subject=subject,
+            project=project,
+            actor=actor,
+            since=since,
+            limit=limit,
+            newest=newest,
+        )
 
     def _check(self, change: Change) -> None:
         """Refuse at once what is certainly late. What is ahead may build on a change that is under way."""

@@ -9,7 +9,7 @@ from typing import Any
 from nexus.infra.records.listeners import Listeners
 from nexus.infra.records.table import Table
 from nexus.kernel.errors import ConflictError
-from nexus.kernel.events import Event
+from nexus.kernel.events import Event, chain
 from nexus.kernel.records import Change, Drop, Kind, Listener, R, Record, Where
 
 
@@ -53,7 +53,8 @@ class MemoryRecords:
                 self._table(kind).put(after)
                 stored.append((kind, after))
         for event in events:
-            self._events.append(replace(event, seq=len(self._events) + 1))
+            last = self._events[-1].digest if self._events else ""
+            self._events.append(replace(event, seq=len(self._events) + 1, digest=chain(last, event)))
         self._listeners.tell(stored, events)
 
     def _table(self, kind: Kind[R]) -> Table[R]:
@@ -78,8 +79,11 @@ class MemoryRecords:
         self,
         *,
         after: int = 0,
+        before: int | None = None,
         subject: str | None = None,
         project: str | None = None,
+        actor: str | None = None,
+        since: float | None = None,
         limit: int = 1000,
         newest: bool = False,
     ) -> list[Event]:
@@ -87,6 +91,11 @@ class MemoryRecords:
         picked = (
             event
             for event in rows
-            if event.seq > after and subject in {None, event.subject} and project in {None, event.project}
+            if event.seq > after
+            and (before is None or event.seq < before)
+            and subject in {None, event.subject}
+            and project in {None, event.project}
+            and actor in {None, event.actor}
+            and (since is None or event.at >= since)
         )
         return [event for event, _ in zip(picked, range(limit), strict=False)]

@@ -35,6 +35,7 @@ def build_tables(kinds: Sequence[Kind[Any]]) -> sa.MetaData:
         sa.Column("at", sa.Double, nullable=False),
         sa.Column("actor", sa.Text, nullable=False),
         sa.Column("data", sa.Text, nullable=False),
+        sa.Column("digest", sa.Text, nullable=False, server_default=""),
         sqlite_autoincrement=True,
     )
     for kind in kinds:
@@ -135,17 +136,23 @@ class SqlRecords:
         self,
         *,
         after: int = 0,
+        before: int | None = None,
         subject: str | None = None,
         project: str | None = None,
+        actor: str | None = None,
+        since: float | None = None,
         limit: int = 1000,
         newest: bool = False,
     ) -> list[Event]:
         table = self._tables["events"]
         query = sa.select(table).where(table.c.seq > after).limit(limit)
-        if subject is not None:
-            query = query.where(table.c.subject == subject)
-        if project is not None:
-            query = query.where(table.c.project == project)
+        if before is not None:
+            query = query.where(table.c.seq < before)
+        if since is not None:
+            query = query.where(table.c.at >= since)
+        for column, value in ((table.c.subject, subject), (table.c.project, project), (table.c.actor, actor)):
+            if value is not None:
+                query = query.where(column == value)
         query = query.order_by(table.c.seq.desc() if newest else table.c.seq)
         rows = await self._threads.read(lambda connection: connection.execute(query).mappings().all())
         return [Event(**{**row, "data": msgspec.json.decode(row["data"])}) for row in rows]

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +16,14 @@ import sqlalchemy as sa
 from nexus.infra.records.group import Outcome, Transaction
 from nexus.infra.records.table import as_text
 from nexus.kernel.errors import ConflictError, UnavailableError
-from nexus.kernel.events import Event
+from nexus.kernel.events import Event, chain
 from nexus.kernel.records import Change, Drop, Kind, Record
 
 _EVENT_LOCK = 0x6E65787573  # "nexus": serialises commits that append events, so that `seq` never shows a gap that fills
 _SERVER_LOCK = _EVENT_LOCK + 1
 _CLOSING_S = 2.0  # what a server that is ending may still take to let go
-_EVENT_COLUMNS = ("kind", "subject", "project", "at", "actor", "data")
+_EVENT_COLUMNS = ("kind", "subject", "project", "at", "actor", "data", "digest")
+_LAST_DIGEST = "SELECT digest FROM events ORDER BY seq DESC LIMIT 1"
 
 
 class Writer:
@@ -40,6 +41,7 @@ class Writer:
         self._file: int | None = None  # the lock beside a SQLite file
         self._holds = False
         self._lost = False
+        self._head: str | None = None  # the last event's digest; None: it has to be looked up
         self._statements: dict[tuple[str, str], tuple[str, Sequence[str] | None]] = {}
 
     # ------------------------------------------------------------------ alone
@@ -107,6 +109,7 @@ class Writer:
                 self._write_whole(batch)
             except (ConflictError, self._integrity_error) as error:
                 self._raw.rollback()
+                self._head = None
                 return [_conflict(error)] if len(batch) == 1 else self._write_each(batch)
         return [None] * len(batch)
 
@@ -129,6 +132,7 @@ class Writer:
                 outcomes.append(None)
             except (ConflictError, self._integrity_error) as error:
                 cursor.execute("ROLLBACK TO SAVEPOINT one")
+                self._head = None
                 outcomes.append(_conflict(error))
             cursor.execute("RELEASE SAVEPOINT one")
         self._raw.commit()
@@ -154,21 +158,26 @@ class Writer:
                 words = f"{kind.name} {record.id} was changed by somebody else"
                 raise ConflictError(words, kind=kind.name, id=record.id)
 
-    def _append(self, cursor: Any, events: Iterable[Event]) -> None:
-        rows = [
-            {
+    def _append(self, cursor: Any, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        if not self._is_sqlite and not self._holds:
+            cursor.execute(f"SELECT pg_advisory_xact_lock({_EVENT_LOCK})")
+        if self._head is None or not self._holds:  # without the hold somebody else may have appended
+            cursor.execute(_LAST_DIGEST)
+            last = cursor.fetchone()
+            self._head = str(last[0]) if last else ""
+        for event in events:
+            self._head = chain(self._head, event)
+            row = {
                 "kind": event.kind,
                 "subject": event.subject,
                 "project": event.project,
                 "at": event.at,
                 "actor": event.actor,
                 "data": msgspec.json.encode(event.data).decode(),
+                "digest": self._head,
             }
-            for event in events
-        ]
-        if rows and not self._is_sqlite and not self._holds:
-            cursor.execute(f"SELECT pg_advisory_xact_lock({_EVENT_LOCK})")
-        for row in rows:
             self._execute(cursor, "events", "insert", row)
 
     # ------------------------------------------------------------------ statements and the connection
@@ -200,36 +209,29 @@ class Writer:
                 "this server has lost its hold on the database", hint="It ends; start it again: nexus up."
             )
         if self._raw is None:
-            try:
-                self._raw = self._engine.raw_connection()
-            except sa.exc.DBAPIError as error:
-                raise _unavailable(error.orig) from error
+            self._raw = self._engine.raw_connection()
         return self._raw
 
     @property
     def _integrity_error(self) -> type[Exception]:
-        return self._engine.dialect.loaded_dbapi.IntegrityError
+        found: type[Exception] = self._engine.dialect.loaded_dbapi.IntegrityError
+        return found
 
     @contextlib.contextmanager
-    def _unavailable(self) -> Any:
+    def _unavailable(self) -> Iterator[None]:
         """The driver's errors as ours; nothing of the transaction stays."""
         try:
             yield
         except self._engine.dialect.loaded_dbapi.Error as error:
-            raw, self._raw = self._raw, None
-            gone = self._engine.dialect.is_disconnect(error, raw.dbapi_connection, None)
-            if gone:
+            raw, self._head = self._raw, None
+            if raw is not None and self._engine.dialect.is_disconnect(error, raw.dbapi_connection, None):
                 self._lost = self._holds and not self._is_sqlite
+                self._raw = None
                 raw.invalidate()
-            else:
+            elif raw is not None:
                 raw.rollback()
-                self._raw = raw
-            raise _unavailable(error) from error
-
-
-def _unavailable(error: object) -> UnavailableError:
-    hint = "Is the disk full, or the database server down? Nothing was changed; the call may be repeated."
-    return UnavailableError(f"the database does not answer: {error}", hint=hint)
+            hint = "Is the disk full, or the database server down? Nothing was changed; the call may be repeated."
+            raise UnavailableError(f"the database does not answer: {error}", hint=hint) from error
 
 
 def _conflict(error: Exception) -> ConflictError:

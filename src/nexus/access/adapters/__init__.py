@@ -1,0 +1,1 @@
+"""The world: where keys lie, and the cipher."""

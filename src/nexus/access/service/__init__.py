@@ -1,0 +1,7 @@
+"""Who may do what: tokens, people and projects, secrets, and the trail of it all."""
+
+from nexus.access.service.people import People
+from nexus.access.service.secrets import Secrets
+from nexus.access.service.tokens import Access
+
+__all__ = ["Access", "People", "Secrets"]
