@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from nexus.agent.wire import Options, membership, open_agent
+from nexus.agent.wire import Options, admitted, open_agent
 from nexus.kernel.errors import NexusError
 
 
@@ -26,7 +26,7 @@ class Notes:
 
 async def work(home: Path) -> None:
     """Run the agent until TERM or INT."""
-    member = membership(home)
+    member = await admitted(home)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

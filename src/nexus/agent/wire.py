@@ -26,8 +26,9 @@ from nexus.agent.adapters.spool import DiskSpool
 from nexus.agent.adapters.sweeping import sweep
 from nexus.agent.model import LocalTask
 from nexus.agent.service import Agent
-from nexus.kernel.errors import ConflictError, NotFoundError, UsageError
-from nexus.launch.protocol import Join, NodeInfo
+from nexus.kernel.errors import ConflictError, NotFoundError, UnavailableError, UsageError
+from nexus.launch.model import Capacity
+from nexus.launch.protocol import MACHINE_LABEL, Join, NodeInfo, Ticket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,9 @@ class Terms:
     spot: bool = False  # it may be taken away
     region: str = ""
     network: str = ""  # machines that name the same one are close to each other
+    provider: str = ""  # what started it, where it was not its owner
+    address: str = ""  # by which others reach its tasks, where that is not the one by which it reaches the server
+    capacity: Capacity | None = None  # what of the machine is ours; None: all of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +93,75 @@ async def join(
     return member
 
 
+async def admitted(home: Path, patience_s: float = 120.0) -> Membership:
+    """This machine's membership; a ticket that a provider left in `home` is used first, whatever was before it.
+
+    The way to the server may open after the agent starts, so a join is tried for `patience_s`.
+    Raises NotFoundError if this machine has not joined, DeniedError for a ticket that does not work any more,
+    UnavailableError.
+    """
+    file = home / "ticket.json"
+    try:
+        ticket = msgspec.json.decode(file.read_bytes(), type=Ticket)
+    except FileNotFoundError:
+        return membership(home)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{file} is damaged: {error}", hint="Remove it, and start the machine again.") from error
+    member = _joined_with(home, ticket) or await _join_patiently(home, ticket, patience_s)
+    file.unlink(missing_ok=True)  # last: an agent that is killed before comes back to it
+    return member
+
+
+def _joined_with(home: Path, ticket: Ticket) -> Membership | None:
+    """The membership that this ticket has brought already."""
+    try:
+        member = membership(home)
+    except (NotFoundError, UsageError):
+        return None
+    machine = ticket.labels.get(MACHINE_LABEL)
+    return member if machine and member.labels.get(MACHINE_LABEL) == machine else None
+
+
+async def _join_patiently(home: Path, ticket: Ticket, patience_s: float) -> Membership:
+    terms = Terms(
+        price=ticket.price,
+        spot=ticket.spot,
+        region=ticket.region,
+        network=ticket.network,
+        provider=ticket.provider,
+        address=ticket.address,
+        capacity=ticket.capacity,
+    )
+    give_up, pause_s = asyncio.get_running_loop().time() + patience_s, 0.05
+    while True:
+        try:
+            return await join(home, ticket.url, ticket.token, name=ticket.name, labels=ticket.labels, terms=terms)
+        except UnavailableError:
+            if asyncio.get_running_loop().time() > give_up:
+                raise
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, 2.0)
+
+
 def _info(folder: Home, member: Membership) -> NodeInfo:
     """What the machine is, and what its owner says of it."""
     terms = member.terms
     found = probe(folder.path, member.url, name=member.name, labels=member.labels)
-    return replace(found, price=terms.price, spot=terms.spot, region=terms.region, network=terms.network)
+    return replace(
+        found,
+        price=terms.price,
+        spot=terms.spot,
+        region=terms.region,
+        network=terms.network,
+        provider=terms.provider or found.provider,
+        address=terms.address or found.address,
+        capacity=_share(found.capacity, terms.capacity),
+    )
+
+
+def _share(found: Capacity, ours: Capacity | None) -> Capacity:
+    """What an allocation gave us of the machine; the disk is what there is, where nobody said."""
+    return found if ours is None else replace(ours, disk_b=ours.disk_b or found.disk_b)
 
 
 def remember(home: Path, member: Membership) -> None:
