@@ -13,6 +13,7 @@ from nexus.access.service import Access
 from nexus.app.bridges import JobsByLaunch, LeasesByLaunch, ModelsByTrack, RunsByRecords, TokensByAccess
 from nexus.app.database import open_metrics, open_records
 from nexus.app.home import Home
+from nexus.app.kinds import KINDS
 from nexus.app.settings import Settings
 from nexus.deploy.adapters.gateway.server import Gateway
 from nexus.deploy.service import Deploy
@@ -20,6 +21,7 @@ from nexus.federate.service import FederateService
 from nexus.infra.blobs import open_blobs
 from nexus.infra.clock import SystemClock, system_entropy
 from nexus.infra.hints import Hints
+from nexus.infra.records.cached import CachedRecords
 from nexus.kernel.blobs import Blobs
 from nexus.kernel.clock import Clock
 from nexus.kernel.records import Records
@@ -81,7 +83,9 @@ def _mourn(loop: asyncio.Task[None]) -> None:
 async def open_services(settings: Settings) -> Services:
     """Everything, wired. Raises UnavailableError when the database cannot be opened."""
     clock, hints = SystemClock(), Hints()
-    records = open_records(settings.database_url)
+    store = open_records(settings.database_url)
+    records = CachedRecords(store, KINDS)
+    await records.load()
     metrics = open_metrics(settings)
     blobs = open_blobs(settings.blobs_url)
     runs = RunsByRecords(records)
@@ -112,5 +116,5 @@ async def open_services(settings: Settings) -> Services:
         gateway=gateway,
         deploy=deploy,
         federate=FederateService(records, runs, clock),
-        closing=[records.close, metrics.close],
+        closing=[store.close, metrics.close],
     )

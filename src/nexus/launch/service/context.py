@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from nexus.infra.hints import Hints
 from nexus.kernel.clock import Clock
 from nexus.kernel.errors import ConflictError
 from nexus.kernel.events import Event
 from nexus.kernel.ids import new_id
-from nexus.kernel.records import Kind, Record, Records
+from nexus.kernel.records import Change, Drop, Records
 from nexus.launch.core.observing import observe
 from nexus.launch.core.policy import Policy
 from nexus.launch.core.scheduling import Decision, Unmet, World, decide
@@ -75,24 +75,24 @@ class Context:
         """A fresh id."""
         return new_id(prefix, self.entropy(8))
 
-    async def commit(self, *changes: tuple[Kind[Any], Record], events: Sequence[Event] = ()) -> None:
-        """Apply, and wake everybody whom the changes concern. Raises ConflictError."""
+    async def commit(self, *changes: Change, events: Sequence[Event] = ()) -> None:
+        """Apply; `wake` hears of it. Raises ConflictError."""
         await self.records.apply(*changes, events=events)
-        self.wake(changes, events)
 
-    def wake(self, changes: Iterable[tuple[Kind[Any], Record]], events: Sequence[Event] = ()) -> None:
-        """Hint at what changed."""
-        topics = {SCHEDULE}
-        for _, record in changes:
+    def wake(self, changes: Sequence[Change], events: Sequence[Event] = ()) -> None:
+        """Hint at what was committed, by whomever: everybody whom it concerns loads again."""
+        topics: dict[str, None] = {}  # a set that keeps its order
+        for change in changes:
+            record = change.record if isinstance(change, Drop) else change[1]
             if isinstance(record, Task):
-                topics |= {node_topic(record.node), run_topic(record.run)}
+                topics |= {SCHEDULE: None, node_topic(record.node): None, run_topic(record.run): None}
             elif isinstance(record, Run):
-                topics.add(run_topic(record.id))
+                topics |= {SCHEDULE: None, run_topic(record.id): None}
             elif isinstance(record, Node):
-                topics.add(node_topic(record.id))
+                topics |= {SCHEDULE: None, node_topic(record.id): None}
         if events:
-            topics.add(EVENTS)
-        self.hints.hint(*sorted(topics))
+            topics[EVENTS] = None
+        self.hints.hint(*topics)
 
     async def retry(self, step: Callable[[], Awaitable[T]]) -> T:
         """`step` loads, decides and commits; on a conflict it is taken again. Raises ConflictError after many."""

@@ -55,6 +55,7 @@ class Launch:
         )
         inputs = Inputs(tracker, mint, secrets)
         self._runs = Runs(self._context, inputs)
+        records.listen(self._context.wake)
         self._nodes = Nodes(self._context)
         self._channel = Channel(self._context, inputs)
         self._scheduler = Scheduler(self._context, inputs)

@@ -12,7 +12,7 @@ from nexus.launch.core.events import node_event, node_moved
 from nexus.launch.model import NODES, TASK_LIFE, TASKS, Node, NodeState, Task
 from nexus.launch.protocol import NodeInfo
 from nexus.launch.service.channel import described
-from nexus.launch.service.context import EVENTS, EVERYTHING, SCHEDULE, Context, node_topic
+from nexus.launch.service.context import EVERYTHING, Context
 
 
 class Nodes:
@@ -35,7 +35,6 @@ class Nodes:
                 await context.records.apply(Drop(NODES, old), events=[node_event(old, "removed", now, info.name)])
             await context.records.apply((NODES, node), events=[joined])
             context.presence.heard(node.id, context.clock.monotonic())
-            context.wake([(NODES, node)], [joined])
             return replace(node, version=1)
 
         return await self._context.retry(step)
@@ -89,7 +88,6 @@ class Nodes:
             )
         removed = node_event(node, "removed", self._context.clock.now(), principal.subject)
         await self._context.records.apply(Drop(NODES, node), events=[removed])
-        self._context.hints.hint(SCHEDULE, EVENTS, node_topic(node.id))
         return node
 
 
