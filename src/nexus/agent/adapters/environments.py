@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nexus.agent.adapters.variables import machine_variables, own_path, pip_files, uv_variables
+from nexus.agent.adapters.variables import given_devices, machine_variables, own_path, pip_files, uv_variables
 from nexus.kernel.errors import LimitError, MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -166,6 +166,11 @@ class Environments:
                 total -= size
                 gone.append(name)
         return gone
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """What the accelerators are called that this agent was given; empty: it has all, by their numbers."""
+        return given_devices(self._environ)
 
     def variables(self, name: str | None) -> dict[str, str]:
         """What the machine gives a task: in the environment `name`, or (None) in the agent's own Python."""

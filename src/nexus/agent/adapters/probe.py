@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from nexus import __version__
 from nexus.agent.adapters.nvml import open_nvml, short_name
+from nexus.agent.adapters.variables import given_devices
 from nexus.kernel.ids import to_name
 from nexus.launch.model import Capacity, Gpu
 from nexus.launch.protocol import NodeInfo
@@ -29,12 +30,22 @@ def probe(home: Path, url: str, *, name: str = "", labels: Mapping[str, str] | N
     return NodeInfo(
         name=name or to_name(socket.gethostname()),
         boot=boot_id(),
-        capacity=Capacity(cpu=cpus(), memory_b=memory_b(), disk_b=shutil.disk_usage(home).free, gpus=gpus),
+        capacity=Capacity(cpu=cpus(), memory_b=memory_b(), disk_b=shutil.disk_usage(home).free, gpus=_given(gpus)),
         labels=own_labels(driver) | dict(labels or {}),
         address=own_address(url),
         agent_version=__version__,
         isolation=("process",),
     )
+
+
+def _given(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+    """Those that whoever started this program left it, in its order; all, where CUDA_VISIBLE_DEVICES says nothing."""
+    if "CUDA_VISIBLE_DEVICES" not in os.environ:
+        return gpus
+    names = given_devices(os.environ)
+    if all(name.isdigit() and int(name) < len(gpus) for name in names):
+        return tuple(gpus[int(name)] for name in names)
+    return gpus[: len(names)]  # called by other names than numbers, or numbered anew
 
 
 def own_labels(driver: str = "") -> dict[str, str]:

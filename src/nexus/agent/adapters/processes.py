@@ -149,7 +149,14 @@ class ProcessRunner:
     def variables(self, order: TaskOrder, ports: Mapping[str, int], home: TaskHome) -> dict[str, str]:
         """Everything in the task's environment; nothing else of the agent's gets there."""
         name = home.environment.read_text() if home.environment.exists() else None
-        told = environment(order, ports=ports, address=self._address, api_url=self._api_url, outputs=str(home.outputs))
+        told = environment(
+            order,
+            ports=ports,
+            address=self._address,
+            api_url=self._api_url,
+            outputs=str(home.outputs),
+            devices=self._environments.devices,
+        )
         result = self._environments.variables(name) | told | self._environments.pinned(name)
         paths = [str(self._home.sdk), *([told["PYTHONPATH"]] if told.get("PYTHONPATH") else [])]
         result["PYTHONPATH"] = os.pathsep.join(paths)

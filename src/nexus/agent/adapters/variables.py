@@ -32,6 +32,11 @@ def machine_variables(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def given_devices(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The accelerators that whoever started this agent left it (a Slurm allocation does), by name, in order."""
+    return tuple(filter(None, (name.strip() for name in environ.get("CUDA_VISIBLE_DEVICES", "").split(","))))
+
+
 def own_path(environ: Mapping[str, str]) -> str:
     """The PATH of a task without an environment of its own: this program's Python first, then the machine's."""
     here = str(Path(sys.executable).parent)

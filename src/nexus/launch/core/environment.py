@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nexus.launch.core.borrowed import borrowed
 from nexus.launch.model import RENDEZVOUS
@@ -11,17 +11,25 @@ from nexus.launch.protocol import Peer, TaskOrder
 
 
 def environment(
-    order: TaskOrder, *, ports: Mapping[str, int], address: str, api_url: str = "", outputs: str = ""
+    order: TaskOrder,
+    *,
+    ports: Mapping[str, int],
+    address: str,
+    api_url: str = "",
+    outputs: str = "",
+    devices: Sequence[str] = (),
 ) -> dict[str, str]:
     """What a task's process finds in its environment, beside what its machine has.
 
-    `ports` are the task's own, as the agent chose them; `address` is its node's; `outputs` is the folder for results.
+    `ports` are the task's own, as the agent chose them; `address` is its node's; `outputs` is the folder for results,
+    `devices` what the node's accelerators are called where they are not simply numbered.
     A job's own `env` wins over what gangs' launchers read (it may choose another MASTER_PORT), never over NEXUS_*, nor
     over what the launcher it was written for would set.
     """
     mates = _mates(order, ports, address)
     result = _gang(order, mates)
-    result["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, order.gpus))  # empty: what a task did not ask for, it cannot see
+    named = (devices[index] if index < len(devices) else str(index) for index in order.gpus)
+    result["CUDA_VISIBLE_DEVICES"] = ",".join(named)  # empty: what a task did not ask for, it cannot see
     result |= order.env
     result |= borrowed(order, mates)
     result |= order.secrets

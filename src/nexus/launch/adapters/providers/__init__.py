@@ -13,7 +13,9 @@ from nexus.launch.ports import Provider, Surroundings
 # name -> what makes it, given the server's surroundings; imported when a fleet of it is first used.
 PROVIDERS: Registry[Callable[[Surroundings], Provider]] = Registry(
     "nexus.providers",
-    {},
+    {
+        "slurm": "nexus.launch.adapters.providers.slurm:Slurm",
+    },
 )
 
 
