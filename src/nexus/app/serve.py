@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -21,11 +22,16 @@ from nexus.app.home import Home, write_login, write_private
 from nexus.app.local_agent import join_this_machine, keep_agent
 from nexus.app.settings import Settings
 from nexus.infra.telemetry import set_up_logging
-from nexus.kernel.errors import ConflictError, UsageError
+from nexus.kernel.errors import ConflictError, UnavailableError, UsageError
 from nexus.kernel.identity import Role
+from nexus.launch.calls import MESSAGE_B
+
+if TYPE_CHECKING:
+    from nexus.app.wire import Services
 
 log = structlog.get_logger()
 PROJECT = "default"
+_CHECK_S = 5.0
 
 
 class _Server(uvicorn.Server):
@@ -109,12 +115,28 @@ async def _serve(settings: Settings, home: Home, listening: socket.socket) -> No
 
 async def _first_login(settings: Settings, home: Home, access: Access) -> None:
     """See to it that this machine's own user can talk to this machine's own server."""
+        holding = asyncio.create_task(_hold(services, server))
     login = home.login() or {"url": settings.url, "token": ""}
+        if holding.done():
+            holding.result()
+        holding.cancel()
     if login["url"] != settings.url and login["token"]:
         return  # somebody logged in elsewhere on purpose
     if login["token"] and await access.authenticate(login["token"]):
         return
     owner = await access.create(purpose=Purpose.USER, subject="owner", project=PROJECT, role=Role.ADMIN, name="owner")
+async def _hold(services: Services, server: uvicorn.Server) -> None:
+    """End the server when its database may be somebody else's. Raises UnavailableError then."""
+    while True:
+        await asyncio.sleep(_CHECK_S)
+        try:
+            await services.check()
+        except UnavailableError as error:
+            log.error("server.database_lost", error=error.message)  # noqa: TRY400  (no bug, so no trace)
+            server.should_exit = True
+            raise
+
+
     write_login(home, settings.url, owner.secret)
 
 

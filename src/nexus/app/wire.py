@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,7 @@ class Services:
     gateway: Gateway
     deploy: Deploy
     federate: FederateService
+    check: Callable[[], Awaitable[None]]  # raises when the database is not this server's any more
     closing: list[Callable[[], None]] = field(default_factory=list)
     loops: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -116,5 +117,6 @@ async def open_services(settings: Settings) -> Services:
         gateway=gateway,
         deploy=deploy,
         federate=FederateService(records, runs, clock),
+        check=store.check,
         closing=[store.close, metrics.close],
     )

@@ -154,7 +154,7 @@ class Endpoint(Record):
         return replace(self, revisions=kept)
 
 
-ENDPOINTS = Kind("endpoint", Endpoint, index=("name", "state"), unique=("project", "name"))
+ENDPOINTS = Kind("endpoint", Endpoint, index=("name", "state"), unique=("project", "name"), hot={})
 
 
 # --------------------------------------------------------------------------- what the gateway follows

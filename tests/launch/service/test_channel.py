@@ -181,11 +181,11 @@ async def test_heartbeats_write_nothing(house: House) -> None:
     await house.submit()
     order = await house.order(node)
     await house.say(node, order, TaskState.RUNNING)
-    before = {name: dict(table) for name, table in house.records._tables.items()}
+    before = {name: dict(table.rows) for name, table in house.records._tables.items()}
     for _ in range(30):
         await house.clock.sleep(POLICY.heartbeat_s)
         await house.say(node, order, TaskState.RUNNING)
-    assert house.records._tables == before
+    assert {name: dict(table.rows) for name, table in house.records._tables.items()} == before
 
 
 @in_house

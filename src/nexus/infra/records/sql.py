@@ -88,7 +88,7 @@ class SqlRecords:
         self._writer.hold()
 
     async def check(self) -> None:
-        """See whether the database is still held. Raises UnavailableError."""
+        """See whether the database is still held. Raises UnavailableError when it was lost: this server must end."""
         await self._threads.write(self._writer.check)
 
     def close(self) -> None:

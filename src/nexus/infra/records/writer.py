@@ -58,11 +58,14 @@ class Writer:
         self._holds = True
 
     def check(self) -> None:
-        """See whether the database is still ours. Raises UnavailableError when it is not, for good."""
-        if not self._is_sqlite:
-            with self._unavailable():
-                self._connection().cursor().execute("SELECT 1")
-                self._raw.rollback()
+        """See whether the database is still ours. Raises UnavailableError when it is not, which is for good."""
+        if self._is_sqlite:
+            return
+        with contextlib.suppress(UnavailableError), self._unavailable():  # it may be back before anybody needs it
+            self._connection().cursor().execute("SELECT 1")
+            self._raw.rollback()
+        if self._lost:
+            self._connection()
 
     def close(self) -> None:
         """Let go."""
