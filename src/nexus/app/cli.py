@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from nexus.infra.shell import Shell
 from nexus.kernel.errors import FileError, NexusError, UsageError
@@ -34,17 +35,22 @@ TABLE: dict[str, tuple[str, str]] = {
     "up": ("nexus.app.commands.up:command", "Start Nexus on this machine."),
     "down": ("nexus.app.commands.down:command", "Stop Nexus on this machine."),
     "open": ("nexus.app.commands.open:command", "Open the web pages, logged in."),
+    "server": ("nexus.app.commands.server:command", "Run the server alone, for a service manager or a container."),
     "login": ("nexus.app.commands.login:command", "Use another server from now on."),
     "nodes": ("nexus.launch.faces.commands.nodes:command", "The machines there are."),
     "agent": ("nexus.agent.faces.commands.agent:command", "Let this machine join a server and work for it."),
     "token": ("nexus.access.faces.commands.token:command", "Make, list and revoke tokens."),
+    "doctor": ("nexus.app.commands.doctor:command", "What this machine has, what is missing, and how to get it."),
+    "completion": ("nexus.app.commands.completion:command", "Complete commands and names with the Tab key."),
 }
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Run jobs": ("launch", "runs", "show", "logs", "stop", "restart", "why", "events", "job"),
     "What they made": ("metrics", "artifacts", "models"),
     "Train, federate, deploy": ("tune", "federate", "deploy", "endpoints", "chat", "store"),
-    "This machine and its server": ("up", "down", "open", "login", "nodes", "agent", "token"),
+    "This machine and its server": (
+        *("up", "down", "server", "open", "login", "nodes", "agent", "token", "doctor", "completion"),
+    ),
 }
 
 
@@ -57,7 +63,12 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in TABLE:
             return None
-        return with_json(COMMANDS.get(cmd_name))
+        return with_completion(cmd_name, with_json(COMMANDS.get(cmd_name)))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """From the table: a shell waits, and every command would have to be imported for the same words."""
+        found = [CompletionItem(name, help=says) for name, (_, says) in TABLE.items() if name.startswith(incomplete)]
+        return [*found, *super(click.Group, self).shell_complete(ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, names in SECTIONS.items():
@@ -81,6 +92,19 @@ def with_json(command: click.Command) -> click.Command:
     if not any("--json" in parameter.opts for parameter in command.params):
         says = "Print JSON for machines."
         command.params.append(click.Option(["--json"], is_flag=True, expose_value=False, callback=_json, help=says))
+    return command
+
+
+def with_completion(name: str, command: click.Command) -> click.Command:
+    """Arguments that name a run, a node or the like are completed by asking the server."""
+    from nexus.app.completing import completer
+
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            with_completion(name, child)
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument) and parameter.name and parameter._custom_shell_complete is None:  # noqa: SLF001 (click has no other door)
+            parameter._custom_shell_complete = completer(name, parameter.name)  # noqa: SLF001
     return command
 
 

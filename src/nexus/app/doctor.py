@@ -1,0 +1,169 @@
+"""What `nexus doctor` looks at: a function a thing, each of which says what it found and how to get what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from importlib.util import find_spec
+
+from nexus import __version__
+from nexus.app.home import Home
+from nexus.app.settings import Settings
+from nexus.infra.clock import SystemClock
+from nexus.kernel.errors import NexusError
+from nexus.kernel.units import format_bytes
+
+_LITTLE_DISK_B = 5 * 1024**3
+_SKEW_S = 30.0  # tokens and leases survive more, but times in logs would mislead
+
+
+class State(StrEnum):
+    """How a thing is."""
+
+    OK = "ok"
+    MISSING = "missing"  # not here, and not needed for everything
+    BROKEN = "broken"  # it is in the way of work
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing, as it was found. `fix` is a command or a sentence."""
+
+    name: str
+    state: State
+    says: str
+    fix: str = ""
+
+
+Check = Callable[[Settings], Iterator[Finding]]
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Everything, in the order in which it should be mended."""
+    return [finding for check in CHECKS for finding in check(settings)]
+
+
+def _python(_: Settings) -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", State.OK, f"{version} at {sys.executable}, Nexus {__version__}")
+
+
+def _home(settings: Settings) -> Iterator[Finding]:
+    path = settings.home
+    folder = next(one for one in (path, *path.parents) if one.exists())
+    if not os.access(folder, os.W_OK):
+        yield Finding("home", State.BROKEN, f"{path} cannot be written", "Name another folder with NEXUS_HOME.")
+        return
+    free = shutil.disk_usage(folder).free
+    fix = "Make room there, or name another folder with NEXUS_HOME." if free < _LITTLE_DISK_B else ""
+    state = State.BROKEN if free < _LITTLE_DISK_B // 10 else State.OK
+    yield Finding("home", state, f"{path}, {format_bytes(free)} free", fix)
+    if path.exists() and path.stat().st_mode & 0o077:
+        says = f"{path} can be read by others of this machine, and it holds tokens"
+        yield Finding("home", State.BROKEN, says, f"chmod 700 {path}")
+
+
+def _machine(_: Settings) -> Iterator[Finding]:
+    from nexus.agent.adapters.probe import cpus, memory_b, nvidia_gpus
+
+    yield Finding("machine", State.OK, f"{cpus():g} cpu, {format_bytes(memory_b())} memory")
+    gpus, driver = nvidia_gpus()
+    if gpus:
+        names = ", ".join(f"{gpu.name} {format_bytes(gpu.memory_b)}" for gpu in gpus)
+        yield Finding("gpu", State.OK, f"{names} (driver {driver})" if driver else names)
+    else:
+        fix = "If there is one, install its driver: nvidia-smi must list it."
+        yield Finding("gpu", State.MISSING, "no NVIDIA GPU is seen", fix)
+
+
+def _programs(_: Settings) -> Iterator[Finding]:
+    from nexus.agent.adapters.environments import find_uv
+
+    uv = find_uv(os.environ)
+    yield (
+        Finding("uv", State.OK, f"{uv}: environments are made in seconds")
+        if uv
+        else Finding("uv", State.MISSING, "environments are made by venv and pip, which is slow", "pip install uv")
+    )
+    engine = shutil.which("podman") or shutil.which("docker")
+    yield (
+        Finding("containers", State.OK, f"{engine}: jobs with an `image` can run here")
+        if engine
+        else Finding("containers", State.MISSING, "jobs with an `image` cannot run here", "apt-get install podman")
+    )
+    sandbox = shutil.which("bwrap")
+    yield (
+        Finding("sandbox", State.OK, f"{sandbox}: jobs may ask for `isolation: sandbox`")
+        if sandbox
+        else Finding("sandbox", State.MISSING, "jobs cannot be sandboxed here", "apt-get install bubblewrap")
+    )
+    if shutil.which("sbatch"):
+        yield Finding("slurm", State.OK, "a Slurm cluster can be used from here: nexus fleet add slurm")
+
+
+def _extras(_: Settings) -> Iterator[Finding]:
+    for name, (module, gives) in EXTRAS.items():
+        if find_spec(module):
+            yield Finding(name, State.OK, gives)
+        else:
+            yield Finding(name, State.MISSING, f"without it: no {gives}", f"pip install 'nexus[{name}]'")
+
+
+def _server(settings: Settings) -> Iterator[Finding]:
+    from nexus.infra.http_client import HttpClient
+
+    home = Home(settings.home)
+    login = home.login()
+    if login is None or (login["url"] == settings.url and home.server() is None):
+        yield Finding("server", State.OK, "not running; it starts with the first launch, or with: nexus up")
+        return
+    http = HttpClient(login["url"], login["token"], timeout_s=5.0)
+    try:
+        answer = http.request("GET", "/healthz")
+        yield Finding("server", State.OK, f"{login['url']} answers")
+        yield from _clock(answer.headers.get("date", ""))
+        http.request("GET", "/v1/runs", params={"limit": 1})
+        yield Finding("login", State.OK, "the token works")
+    except NexusError as error:
+        yield Finding("server", State.BROKEN, error.message, error.hint)
+    finally:
+        http.close()
+
+
+def _clock(date: str) -> Iterator[Finding]:
+    """The server's wall clock beside ours."""
+    try:
+        skew = SystemClock().now() - parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError):
+        return
+    if abs(skew) > _SKEW_S:
+        says = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the server's"
+        yield Finding("clock", State.BROKEN, says, "Let both keep time by NTP: timedatectl set-ntp true")
+
+
+def _agent(settings: Settings) -> Iterator[Finding]:
+    from nexus.agent.wire import local_status
+
+    try:
+        status = local_status(settings.home / "agent")
+    except NexusError:
+        yield Finding("agent", State.OK, "this machine has joined no server; `nexus up` makes it join its own")
+        return
+    running = "running" if status.running else "not running"
+    yield Finding("agent", State.OK, f"{status.name} of {status.url}: {running}, {len(status.tasks)} tasks")
+
+
+# An extra of the package -> a module that only it brings, and what it is good for.
+EXTRAS: dict[str, tuple[str, str]] = {
+    "torch": ("torch", "training and federated learning in PyTorch"),
+    "llm": ("peft", "fine-tuning and chat with language models"),
+    "federate": ("safetensors", "models as federated frames"),
+    "postgres": ("psycopg", "PostgreSQL instead of a file"),
+    "ssh": ("asyncssh", "machines over ssh: nexus fleet add ssh"),
+}
+CHECKS: tuple[Check, ...] = (_python, _home, _machine, _programs, _extras, _server, _agent)
