@@ -7,7 +7,7 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,14 @@ async def seen(provider: Slurm, fleet: Fleet, machine: Machine, *words: str) -> 
             await asyncio.sleep(0.05)
 
 
+async def until(ready: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if ready():
+                return
+            await asyncio.sleep(0.05)
+
+
 def processes(mark: str) -> list[int]:
     """Who names `mark` in its words."""
     found = []
@@ -120,14 +128,10 @@ async def test_a_ticket_is_seen_by_its_job_only(
 async def test_stop_needs_no_handle_and_leaves_nothing_behind(provider: Slurm, fleet: Fleet, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     async with started(provider, fleet, "stopped") as machine:
-        async with asyncio.timeout(20):
-            while not processes(str(scratch)):
-                await asyncio.sleep(0.05)
+        await until(lambda: bool(processes(str(scratch))))
         await provider.stop(fleet, replace(machine, handle={}))
         await provider.stop(fleet, machine)  # again, when it is gone
-        async with asyncio.timeout(20):
-            while processes(str(scratch)) or any(scratch.iterdir()):
-                await asyncio.sleep(0.05)
+        await until(lambda: not processes(str(scratch)) and not any(scratch.iterdir()))
         assert not (tmp_path / "slurm" / machine.id).exists()
 
 
@@ -157,11 +161,16 @@ async def test_what_slurm_will_not_run_is_no_capacity_in_slurms_words(provider: 
     assert machine.id not in await provider.look(fleet, [machine])
 
 
-async def test_a_cluster_that_does_not_answer_is_unavailable(provider: Slurm, fleet: Fleet, tmp_path: Path) -> None:
-    dead = tmp_path / "slurm.conf"
-    lines = Path(fleet.settings["conf"]).read_text().splitlines()
+@pytest.fixture
+def dead(cluster: slurmd.Cluster, tmp_path: Path) -> Path:
+    """The configuration of a cluster whose controller is not there."""
+    lines = cluster.conf.read_text().splitlines()
     told = ["SlurmctldPort=9" if line.startswith("SlurmctldPort") else line for line in lines]
-    dead.write_text("\n".join([*told, "MessageTimeout=1", ""]))
+    (tmp_path / "slurm.conf").write_text("\n".join([*told, "MessageTimeout=1", ""]))
+    return tmp_path / "slurm.conf"
+
+
+async def test_a_cluster_that_does_not_answer_is_unavailable(provider: Slurm, fleet: Fleet, dead: Path) -> None:
     away = replace(fleet, settings={**fleet.settings, "conf": str(dead)})
     with pytest.raises(UnavailableError, match="lab"):
         await provider.offers(away)
