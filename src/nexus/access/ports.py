@@ -15,15 +15,15 @@ class Vault(Protocol):
     """Seals values so that whoever reads the database learns nothing. `about` binds a value to its place."""
 
     def seal(self, value: bytes, about: str) -> Envelope:
-        """The value under a fresh data key, which the newest of the server's keys wraps. Raises UnavailableError."""
+        """The value under a fresh data key, which the newest of the server's keys wraps. Raises UsageError."""
         ...
 
     def open(self, envelope: Envelope, about: str) -> bytes:
-        """The value. Raises UnavailableError when its key is not here, or it was tampered with."""
+        """The value. Raises NotFoundError when its key is not here, UsageError if it was tampered with."""
         ...
 
     def rewrap(self, envelope: Envelope, about: str) -> Envelope:
-        """The same value and data key, wrapped by the newest key. Raises UnavailableError."""
+        """The same value and data key, wrapped by the newest key. Raises NotFoundError, UsageError."""
         ...
 
     def renew(self) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nexus.access.service import Access
+from nexus.deploy.model import ENDPOINTS
 from nexus.kernel.errors import NotFoundError
 from nexus.kernel.identity import Principal, PrincipalKind, Role
 from nexus.kernel.records import Records
-from nexus.launch.model import RUN_LIFE, RUNS, TASK_LIFE, TASKS, Run, Submission, Task
+from nexus.launch.model import FLEETS, NODES, RUN_LIFE, RUNS, TASK_LIFE, TASKS, Run, Submission, Task
 from nexus.launch.service import Launch
 from nexus.launch.service.runs import find_run
 from nexus.track.model import StreamOwner
@@ -66,6 +67,23 @@ class TokensByAccess:
 
     async def __call__(self, run: Run) -> str:
         return self.access.run_token(run.id, run.project)
+
+
+@dataclass(frozen=True)
+class UseByRecords:
+    """What still works in a project, for `access.ports.InUse`."""
+
+    records: Records
+
+    async def __call__(self, project: str) -> str:
+        live = [str(state) for state in RUN_LIFE.live]
+        counts = {
+            "run": len(await self.records.find(RUNS, {"project": project, "state": live})),
+            "machine": len(await self.records.find(NODES, {"project": project})),
+            "fleet": len(await self.records.find(FLEETS, {"project": project})),
+            "endpoint": len(await self.records.find(ENDPOINTS, {"project": project})),
+        }
+        return ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count)
 
 
 @dataclass(frozen=True)

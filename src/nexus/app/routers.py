@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def access(services: Services) -> APIRouter:
-    """Tokens and sessions."""
+    """Tokens, projects, users, secrets, the audit trail."""
     from nexus.access.faces.api import router
 
-    return router(services.access)
+    return router(services.access, services.people, services.secrets, services.audit)
 
 
 def launch(services: Services) -> APIRouter:
@@ -31,6 +31,13 @@ def agents(services: Services) -> APIRouter:
     from nexus.launch.faces.agent_api import router
 
     return router(services.launch, services.access)
+
+
+def relay(services: Services) -> APIRouter:
+    """Calls into tasks and nodes."""
+    from nexus.launch.faces.relay import router
+
+    return router(services.launch.relay)
 
 
 def track(services: Services) -> APIRouter:

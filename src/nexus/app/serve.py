@@ -16,21 +16,20 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
-from nexus.access.model import Purpose
-from nexus.access.service import Access
+from nexus.access.model import DEFAULT_PROJECT
+from nexus.access.service import Access, People
+from nexus.access.service.tokens import SYSTEM
 from nexus.app.home import Home, write_login, write_private
 from nexus.app.local_agent import join_this_machine, keep_agent
 from nexus.app.settings import Settings
 from nexus.infra.telemetry import set_up_logging
 from nexus.kernel.errors import ConflictError, UnavailableError, UsageError
-from nexus.kernel.identity import Role
 from nexus.launch.calls import MESSAGE_B
 
 if TYPE_CHECKING:
     from nexus.app.wire import Services
 
 log = structlog.get_logger()
-PROJECT = "default"
 _CHECK_S = 5.0
 
 
@@ -96,35 +95,35 @@ async def _serve(settings: Settings, home: Home, listening: socket.socket) -> No
         await services.start()
         app = create_app(services)
         server = _Server(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=3)
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=3,
+                ws_max_size=MESSAGE_B,
+                ws_ping_interval=None,  # calls have their own: uvicorn takes a slow reader for a dead one
+            )
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
-        await _first_login(settings, home, services.access)
+        await _first_login(settings, home, services.access, services.people)
         write_private(home.server_file, json.dumps({"pid": os.getpid(), "url": settings.url}))
         if settings.agent:
             folder = settings.home / "agent"
-            await join_this_machine(folder, settings.url, services.access, services.launch, PROJECT)
+            await join_this_machine(folder, settings.url, services.access, services.launch, DEFAULT_PROJECT)
             services.keep(keep_agent(folder, settings.home / "agent.log"), "agent")
         _greet(settings)
+        holding = asyncio.create_task(_hold(services, server))
         await server.serve([listening])
+        if holding.done():
+            holding.result()
+        holding.cancel()
     finally:
         await services.close()
         home.server_file.unlink(missing_ok=True)  # last: `nexus down` waits for it
 
 
-async def _first_login(settings: Settings, home: Home, access: Access) -> None:
-    """See to it that this machine's own user can talk to this machine's own server."""
-        holding = asyncio.create_task(_hold(services, server))
-    login = home.login() or {"url": settings.url, "token": ""}
-        if holding.done():
-            holding.result()
-        holding.cancel()
-    if login["url"] != settings.url and login["token"]:
-        return  # somebody logged in elsewhere on purpose
-    if login["token"] and await access.authenticate(login["token"]):
-        return
-    owner = await access.create(purpose=Purpose.USER, subject="owner", project=PROJECT, role=Role.ADMIN, name="owner")
 async def _hold(services: Services, server: uvicorn.Server) -> None:
     """End the server when its database may be somebody else's. Raises UnavailableError then."""
     while True:
@@ -137,6 +136,15 @@ async def _hold(services: Services, server: uvicorn.Server) -> None:
             raise
 
 
+async def _first_login(settings: Settings, home: Home, access: Access, people: People) -> None:
+    """See to it that this machine's own user can talk to this machine's own server."""
+    await people.found()
+    login = home.login() or {"url": settings.url, "token": ""}
+    if login["url"] != settings.url and login["token"]:
+        return  # somebody logged in elsewhere on purpose
+    if login["token"] and await access.authenticate(login["token"]):
+        return
+    owner = await people.login_token(await people.an_owner(), DEFAULT_PROJECT, by=SYSTEM)
     write_login(home, settings.url, owner.secret)
 
 

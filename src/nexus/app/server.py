@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from nexus import __version__
 from nexus.infra.web.errors import answer_errors
+from nexus.infra.web.limits import Buckets, Limits
 from nexus.kernel.registry import Registry
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ ROUTERS: Registry[Callable[[Any], APIRouter]] = Registry(
         "access": "nexus.app.routers:access",
         "launch": "nexus.app.routers:launch",
         "agents": "nexus.app.routers:agents",
+        "relay": "nexus.app.routers:relay",
         "track": "nexus.app.routers:track",
         "federate": "nexus.app.routers:federate",
         "deploy": "nexus.app.routers:deploy",
@@ -37,6 +39,8 @@ def create_app(services: Services) -> FastAPI:
     # FastAPI's own documentation pages load their scripts from elsewhere; nothing here does.
     app = FastAPI(title="Nexus", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None)
     app.state.authenticate = services.access.authenticate
+    app.state.denied = services.audit.denied
+    app.state.limits = limits_of(services)
     answer_errors(app)
 
     @app.get("/healthz", tags=["server"], summary="Whether the server answers; needs no token")
@@ -46,6 +50,12 @@ def create_app(services: Services) -> FastAPI:
     for name in ROUTERS.names():
         app.include_router(ROUTERS.get(name)(services))
     return app
+
+
+def limits_of(services: Services) -> Limits:
+    """How often strangers may try, and members may submit."""
+    rate = services.settings.submit_rate
+    return Limits(monotonic=services.clock.monotonic, submits=Buckets(rate=rate, burst=4 * rate))
 
 
 def openapi() -> dict[str, Any]:

@@ -30,6 +30,11 @@ class Settings:
     heartbeat: float = _setting(10.0, "How often an agent reports when nothing happens.", "seconds")
     lease: float = _setting(900.0, "How long a silent machine keeps its tasks before they are lost.", "seconds")
     upload_limit: int = _setting(20_000_000_000, "The largest single upload.", "bytes")
+    submit_rate: float = _setting(500.0, "How many runs a second one token may submit in the long run; 0: no bound.")
+    hosts: str = _setting(
+        "", "Names, with commas, by which browsers may call this server beside its own and addresses."
+    )
+    plain_http: bool = _setting(False, "Whether others may reach the server without TLS: the network is trusted.")
     agent: bool = _setting(True, "Whether `nexus up` also runs an agent for this machine.")
 
     @property

@@ -9,8 +9,9 @@ from typing import Any
 
 import structlog
 
-from nexus.access.service import Access
-from nexus.app.bridges import JobsByLaunch, LeasesByLaunch, ModelsByTrack, RunsByRecords, TokensByAccess
+from nexus.access.adapters.vault import KeyVault
+from nexus.access.service import Access, Audit, People, Secrets
+from nexus.app.bridges import JobsByLaunch, LeasesByLaunch, ModelsByTrack, RunsByRecords, TokensByAccess, UseByRecords
 from nexus.app.database import open_metrics, open_records
 from nexus.app.home import Home
 from nexus.app.kinds import KINDS
@@ -44,6 +45,9 @@ class Services:
     records: Records
     blobs: Blobs
     access: Access
+    people: People
+    secrets: Secrets
+    audit: Audit
     track: Track
     launch: Launch
     leases: Leases
@@ -91,6 +95,8 @@ async def open_services(settings: Settings) -> Services:
     blobs = open_blobs(settings.blobs_url)
     runs = RunsByRecords(records)
     access = Access(records, clock, system_entropy, Home(settings.home).key(), is_live=runs.is_live)
+    people = People(records, clock, system_entropy, access, UseByRecords(records))
+    secrets = Secrets(records, clock, KeyVault(settings.home / "secrets.key"))
     logs = LogFiles(settings.home / "logs")
     track = Track(records, blobs, metrics, logs, clock, system_entropy, hints, runs)
     launch = Launch(
@@ -100,6 +106,7 @@ async def open_services(settings: Settings) -> Services:
         hints=hints,
         tracker=track,
         mint=TokensByAccess(access),
+        secrets=secrets,
         policy=Policy(heartbeat_s=settings.heartbeat, lease_s=settings.lease),
     )
     gateway = Gateway(access.authenticate)
@@ -111,6 +118,9 @@ async def open_services(settings: Settings) -> Services:
         records=records,
         blobs=blobs,
         access=access,
+        people=people,
+        secrets=secrets,
+        audit=Audit(records, clock),
         track=track,
         launch=launch,
         leases=LeasesByLaunch(launch),

@@ -11,6 +11,7 @@ NexusError                     nexus.error        exit 1   http 500
 ├── LimitError                 limit              exit 6   http 413   too large, too many, disk full
 ├── NoCapacityError            no_capacity        exit 7   http 409   no machine fits; carries every reason
 ├── UnavailableError           unavailable        exit 8   http 503   the other side does not answer; retry
+│   └── ThrottledError         throttled          exit 8   http 429   asked too often; `retry_after_s` says when again
 ├── MissingError               missing            exit 9   http 501   an extra or a program is not installed
 └── JobError                   job.failed         exit 1   http 409   the user's job failed, not Nexus
 """
@@ -102,6 +103,12 @@ class UnavailableError(NexusError):
     """The other side does not answer now; the same call may succeed later."""
 
     code, exit_code, status = "unavailable", 8, 503
+
+
+class ThrottledError(UnavailableError):
+    """Asked too often; `details["retry_after_s"]` says when the same call may succeed."""
+
+    code, status = "throttled", 429
 
 
 class MissingError(NexusError):

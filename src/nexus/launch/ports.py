@@ -31,8 +31,12 @@ class Tracker(Protocol):
 class Secrets(Protocol):
     """Where secrets are kept, encrypted."""
 
-    async def reveal(self, project: str, names: Sequence[str]) -> dict[str, str]:
-        """The values by name, for a task's environment. Raises NotFoundError for a name that is not set."""
+    async def check(self, project: str, names: Sequence[str]) -> None:
+        """Refuse names that are not set. Raises NotFoundError, UsageError."""
+        ...
+
+    async def reveal(self, project: str, names: Sequence[str], *, run: str) -> dict[str, str]:
+        """The values by name, for the environment of a run's tasks. Raises NotFoundError, UsageError."""
         ...
 
 
@@ -116,6 +120,22 @@ class Providers(Protocol):
 
     def get(self, name: str) -> Provider:
         """The one called `name`. Raises NotFoundError, MissingError when an extra is not installed."""
+        ...
+
+
+class Stream(Protocol):
+    """One side of a call, over the network: messages as `calls` describes them, in order, or the end."""
+
+    async def send(self, message: bytes) -> None:
+        """Send it, once there is room: a slow reader holds its writer up. Raises UnavailableError when it is gone."""
+        ...
+
+    async def receive(self) -> bytes | None:
+        """The next message; None once this side has hung up, or is gone."""
+        ...
+
+    async def close(self, why: str = "") -> None:
+        """Hang up, with a few words for who looks. Nothing if that was done before."""
         ...
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nexus.access.model import Envelope
-from nexus.kernel.errors import UnavailableError, UsageError
+from nexus.kernel.errors import NotFoundError, UsageError
 
 VARIABLE = "NEXUS_SECRETS_KEY"
 _KEY_B, _NONCE_B = 32, 12
@@ -61,7 +61,7 @@ class KeyVault:
     def _data_key(self, envelope: Envelope, about: str) -> bytes:
         key = self._keys().get(envelope.key)
         if key is None:
-            raise UnavailableError(
+            raise NotFoundError(
                 f"the key {envelope.key} that this secret was closed with is not here",
                 hint=f"Put back {self._file}, or name the key in {VARIABLE}; or set the secret again.",
             )
@@ -118,6 +118,6 @@ def _decrypt(key: bytes, text: str, about: str) -> bytes:
     try:
         return AESGCM(key).decrypt(data[:_NONCE_B], data[_NONCE_B:], about.encode())
     except InvalidTag as error:
-        raise UnavailableError(
+        raise UsageError(
             "a secret does not open: it was changed in the database, or belongs elsewhere", hint="Set it again."
         ) from error

@@ -1,14 +1,17 @@
-"""Routes of Access: tokens, join tokens, login codes, and who I am."""
+"""Routes of Access: who I am, tokens, join tokens, login codes; `people_api` and `keeping_api` have the rest."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
+from nexus.access.faces.keeping_api import add_audit, add_secrets
+from nexus.access.faces.people_api import add_projects, add_users
 from nexus.access.model import NewToken, TokenView
-from nexus.access.service import Access
-from nexus.infra.web.auth import Admin, Caller, Member, Viewer
+from nexus.access.service import Access, Audit, People, Secrets
+from nexus.infra.web.auth import Caller, Member, Viewer, address_of
+from nexus.infra.web.limits import Limits
 from nexus.kernel.identity import Principal, Role
 
 
@@ -21,24 +24,53 @@ class TokenRequest:
     lifetime_s: float | None = None
 
 
-def router(access: Access) -> APIRouter:
-    """`/v1/me`, `/v1/tokens`, `/v1/join-tokens`, `/v1/login-codes`."""
-    api = APIRouter(prefix="/v1", tags=["access"])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginRequest:
+    """A name and a password."""
 
+    user: str
+    password: str = field(repr=False)
+
+
+def router(access: Access, people: People, secrets: Secrets, audit: Audit) -> APIRouter:
+    """`/v1/me`, `/v1/login`, tokens and codes, projects and users, secrets, the audit trail."""
+    api = APIRouter(prefix="/v1", tags=["access"])
+    _add_tokens(api, access)
+    add_projects(api, people)
+    add_users(api, people)
+    add_secrets(api, secrets)
+    add_audit(api, audit)
+
+    @api.post("/login", status_code=201, summary="A token for a password; needs no other")
+    async def login(request: Request, body: LoginRequest) -> NewToken:
+        limit_logins(request)
+        return await people.log_in(body.user, body.password, address=address_of(request))
+
+    return api
+
+
+def limit_logins(request: Request) -> None:
+    """Guessing passwords takes long. Raises ThrottledError."""
+    limits: Limits | None = getattr(request.app.state, "limits", None)
+    if limits is not None:
+        limits.need(limits.logins, address_of(request), "tries to log in")
+
+
+def _add_tokens(api: APIRouter, access: Access) -> None:
     @api.get("/me", summary="Whose token this is")
     async def me(principal: Caller) -> Principal:
         return principal
 
-    @api.get("/tokens", summary="The project's tokens")
-    async def tokens(principal: Admin) -> list[TokenView]:
+    @api.get("/tokens", summary="The project's tokens; without the role admin, one's own")
+    async def tokens(principal: Viewer) -> list[TokenView]:
         return await access.tokens(principal)
 
-    @api.post("/tokens", status_code=201, summary="A new token; the secret is shown once")
-    async def create(principal: Admin, body: TokenRequest) -> NewToken:
+    @api.post("/tokens", status_code=201, summary="A new token of one's own; the secret is shown once")
+    async def create(principal: Viewer, body: TokenRequest) -> NewToken:
         return await access.create_for(principal, body.name, body.role, body.lifetime_s)
 
     @api.delete("/tokens/{token_id}", summary="Revoke a token")
-    async def revoke(principal: Admin, token_id: str) -> TokenView:
+    async def revoke(principal: Viewer, token_id: str) -> TokenView:
         return await access.revoke(principal, token_id)
 
     @api.post("/join-tokens", status_code=201, summary="A token with which one machine may join")
@@ -48,5 +80,3 @@ def router(access: Access) -> APIRouter:
     @api.post("/login-codes", status_code=201, summary="A code that becomes one browser session")
     async def login_code(principal: Viewer) -> NewToken:
         return await access.login_code(principal)
-
-    return api

@@ -70,6 +70,11 @@ class People:
                 await self._records.apply((USERS, owner), events=[added])
             await self._adopt()
 
+    async def an_owner(self) -> str:
+        """The owner whom this machine's own command line is: the first one, if they are still there."""
+        owners = [one for one in await self._records.find(USERS, limit=_EVERYBODY) if one.owner]
+        return next((one.id for one in owners if one.id == OWNER), owners[0].id)
+
     async def _adopt(self) -> None:
         held = await self._records.find(TOKENS, {"purpose": [Purpose.USER, Purpose.SESSION]}, limit=_EVERYBODY)
         for token in held:

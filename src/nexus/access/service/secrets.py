@@ -114,11 +114,12 @@ class Secrets:
     # ------------------------------------------------------------------ tasks
 
     async def check(self, project: str, names: Sequence[str]) -> None:
-        """Refuse names that are not set. Raises NotFoundError, which says all of them."""
-        await self._found(project, names)
+        """Refuse what a run could not be given. Raises NotFoundError, which names all that are missing, UsageError."""
+        for one in await self._found(project, names):
+            self._vault.open(_envelope(one), _about(project, one.name))
 
     async def reveal(self, project: str, names: Sequence[str], *, run: str) -> dict[str, str]:
-        """The values by name, for a run's tasks. Raises NotFoundError, UnavailableError."""
+        """The values by name, for a run's tasks. Raises NotFoundError, UsageError."""
         found = await self._found(project, names)
         values = {one.name: self._vault.open(_envelope(one), _about(project, one.name)).decode() for one in found}
         if found:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
+from fastapi.requests import HTTPConnection
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.websockets import WebSocketState
 
 from nexus.kernel.errors import NexusError, UsageError
 
@@ -19,8 +21,13 @@ def answer_errors(app: FastAPI) -> None:
     """Make every error of `app` answer with the tree's status and body."""
 
     @app.exception_handler(NexusError)
-    async def ours(_: Request, error: NexusError) -> JSONResponse:
-        return JSONResponse(error.as_dict(), status_code=error.status)
+    async def ours(asked: HTTPConnection, error: NexusError) -> JSONResponse:
+        later = error.details.get("retry_after_s")
+        headers = {"retry-after": str(later)} if later else None
+        answer = JSONResponse(error.as_dict(), status_code=error.status, headers=headers)
+        if isinstance(asked, WebSocket) and asked.application_state is WebSocketState.CONNECTING:
+            await asked.send_denial_response(answer)  # of a socket's error, nothing else is done with what we return
+        return answer
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from nexus.access.model import Purpose
 from nexus.access.service import Access
-from nexus.infra.web.auth import Member, Viewer
+from nexus.infra.web.auth import Member, Submitter, Viewer
 from nexus.infra.web.bodies import json_answer
 from nexus.kernel.identity import Principal
 from nexus.launch.faces.views import EventPage, NodeUse, RunPage, ScaleRequest
@@ -77,7 +77,7 @@ def _add_runs(api: APIRouter, launch: Launch) -> None:
 
 def _add_changes(api: APIRouter, launch: Launch) -> None:
     @api.post("/runs", status_code=201, summary="Submit a run", response_model=Run)
-    async def submit(principal: Member, submission: Submission) -> Response:
+    async def submit(principal: Submitter, submission: Submission) -> Response:
         return json_answer(await launch.submit(principal, submission), status=201)
 
     @api.post("/runs/plan", summary="Where it would go now, and why not elsewhere", response_model=Placement)

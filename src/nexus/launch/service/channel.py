@@ -16,9 +16,10 @@ from nexus.launch.core.events import node_moved, task_moved
 from nexus.launch.core.orders import order_of, without_secrets
 from nexus.launch.model import NODES, RUNS, TASK_LIFE, TASKS, Cause, Node, NodeState, Task, TaskState
 from nexus.launch.ports import log_topic
-from nexus.launch.protocol import PROTOCOL, Desired, NodeInfo, Report, TaskOrder, TaskReport
+from nexus.launch.protocol import PROTOCOL, CallOrder, Desired, NodeInfo, Report, TaskOrder, TaskReport
 from nexus.launch.service.context import EVERYTHING, Context, node_topic
 from nexus.launch.service.inputs import Inputs
+from nexus.launch.service.relay import Relay
 
 log = structlog.get_logger()
 _LOG_POLL_S = 0.25  # a hint usually says that a log has arrived; this is for a tracker in another process
@@ -38,9 +39,10 @@ class _Picture:
 class Channel:
     """Syncs of all nodes."""
 
-    def __init__(self, context: Context, inputs: Inputs) -> None:
+    def __init__(self, context: Context, inputs: Inputs, relay: Relay) -> None:
         self._context = context
         self._inputs = inputs
+        self._relay = relay
         self._ended: dict[str, float] = {}  # task -> when its end was first reported, while its log is not whole
         self._versions: dict[str, tuple[bytes, int]] = {}  # node -> what it was last told, and that answer's version
         self._told: dict[str, frozenset[str]] = {}  # node -> the ends that the last answer acknowledged
@@ -184,11 +186,13 @@ class Channel:
         waiting = tuple(one.task for one in report.tasks if _is_end(one) and one.task in alive)
         for gone in over:
             self._ended.pop(gone, None)
+        calls = self._relay.wanted(node_id)
         desired = Desired(
-            version=self._version(node_id, orders),
+            version=self._version(node_id, orders, calls),
             heartbeat_s=self._context.policy.heartbeat_s,
             orders=tuple(orders),
             acknowledged=over,
+            calls=calls,
         )
         return _Picture(desired, tuple(order.task for order in orders), waiting)
 
@@ -208,14 +212,16 @@ class Channel:
                 # What the run names is gone. Tasks that started have theirs already; the others' leases run out.
                 mine, inputs, secrets = [task for task in mine if task.state not in _BEFORE_START], {}, {}
             for task in sorted(mine, key=lambda task: (task.role, task.index, task.attempt)):
-                token = await self._inputs.token(run) if task.state in _BEFORE_START else ""
-                order = order_of(run, task, mates, self._context.policy, token=token, inputs=inputs, secrets=secrets)
-                orders.append(order)
+                starts = task.state in _BEFORE_START  # a process that runs has its secrets; its agent lets go of them
+                token, given = (await self._inputs.token(run), secrets) if starts else ("", {})
+                orders.append(
+                    order_of(run, task, mates, self._context.policy, token=token, inputs=inputs, secrets=given)
+                )
         return orders
 
-    def _version(self, node_id: str, orders: Sequence[TaskOrder]) -> int:
-        """A number that grows when the orders change. It starts at the time, so that a restarted server's is higher."""
-        shown = [without_secrets(order) for order in orders]
+    def _version(self, node_id: str, orders: Sequence[TaskOrder], calls: Sequence[CallOrder]) -> int:
+        """A number that grows when these change. It starts at the time, so that a restarted server's is higher."""
+        shown = [*(without_secrets(order) for order in orders), *calls]
         digest = hashlib.sha256(msgspec.json.encode(shown, order="deterministic")).digest()
         last, version = self._versions.get(node_id, (b"", 0))
         if digest != last:
@@ -261,6 +267,7 @@ def described(node: Node, info: NodeInfo) -> Node:
         boot=info.boot,
         agent_version=info.agent_version,
         isolation=tuple(info.isolation),
+        shell=info.shell,
     )
 
 

@@ -33,16 +33,19 @@ class Inputs:
     async def secrets(self, run: Run) -> dict[str, str]:
         """The values of the run's `secrets`. Raises NotFoundError, UsageError."""
         if run.id not in self._values:
-            self._values[run.id] = await self.reveal(run.project, run.plan.secrets)
+            names = run.plan.secrets
+            self._values[run.id] = await self._keeper(names).reveal(run.project, names, run=run.id) if names else {}
         return self._values[run.id]
 
-    async def reveal(self, project: str, names: Sequence[str]) -> dict[str, str]:
-        """`secrets`, not kept. Raises NotFoundError, UsageError."""
-        if not names:
-            return {}
+    async def check_secrets(self, project: str, names: Sequence[str]) -> None:
+        """Refuse names that are not set. Raises NotFoundError, UsageError."""
+        if names:
+            await self._keeper(names).check(project, names)
+
+    def _keeper(self, names: Sequence[str]) -> Secrets:
         if self._secrets is None:
             raise UsageError(f"this server keeps no secrets, and the job needs {', '.join(names)}", hint="Use `env`.")
-        return await self._secrets.reveal(project, names)
+        return self._secrets
 
     async def token(self, run: Run) -> str:
         """The run's own token."""

@@ -79,7 +79,7 @@ class Runs:
         )
         if not plan.after:  # what other runs will leave behind cannot be looked up yet
             await self._inputs.resolve(principal.project, plan)
-            await self._inputs.reveal(principal.project, plan.secrets)
+        await self._inputs.check_secrets(principal.project, plan.secrets)
         run = self._new_run(principal, replace(submission, plan=plan))
         try:
             await self._context.commit((RUNS, run), events=[run_moved(run, run.created, principal.subject)])
