@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from nexus.agent.model import LocalTask, Parcel, Sighting
-from nexus.launch.protocol import ArtifactReport, Desired, Report, TaskOrder
+from nexus.launch.calls import Part
+from nexus.launch.ports import Stream
+from nexus.launch.protocol import ArtifactReport, CallOrder, Desired, Report, TaskOrder
 
 Say = Callable[[str], None]  # a line by Nexus in the task's log
 Fetch = Callable[[str], AsyncIterator[bytes]]  # a blob's bytes by its digest
@@ -142,4 +144,84 @@ class Journal(Protocol):
 
     def drop(self, order: TaskOrder) -> None:
         """Forget it."""
+        ...
+
+
+class Visitor(Protocol):
+    """A process that was started for a call, in a task's environment or on the machine itself."""
+
+    @property
+    def outputs(self) -> tuple[Part, ...]:
+        """Which of OUT and ERR there are: a terminal has only one."""
+        ...
+
+    async def read(self, output: Part) -> bytes:
+        """What it wrote there; empty at the end."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """To its standard input, once there is room. What comes after its end is dropped."""
+        ...
+
+    def end_input(self) -> None:
+        """Nothing more will be written."""
+        ...
+
+    def resize(self, rows: int, columns: int) -> None:
+        """The caller's terminal has this size; nothing without one."""
+        ...
+
+    def signal(self, number: int) -> None:
+        """To its process group."""
+        ...
+
+    async def wait(self) -> int:
+        """Its exit code once it has ended; negative for a signal."""
+        ...
+
+    async def hang_up(self) -> None:
+        """End it and what it started, if it has not: HUP, and soon KILL."""
+        ...
+
+
+class Connection(Protocol):
+    """A TCP connection on this machine."""
+
+    async def read(self) -> bytes:
+        """What came; empty at the end. Raises UnavailableError when it was cut."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Once there is room. Raises UnavailableError."""
+        ...
+
+    def end(self) -> None:
+        """Nothing more will be written; reading may go on."""
+        ...
+
+    def close(self) -> None:
+        """Both ways, at once."""
+        ...
+
+
+class Doors(Protocol):
+    """The ways into what runs here."""
+
+    async def start(self, call: CallOrder, task: TaskOrder | None) -> Visitor:
+        """Start the call's command inside the task, or (None) on the machine itself.
+
+        Raises ConflictError if the task has no process, MissingError for what cannot be done here.
+        """
+        ...
+
+    async def connect(self, call: CallOrder, task: TaskOrder) -> Connection:
+        """To the call's port. Raises ConflictError if nothing listens there."""
+        ...
+
+
+class Dial(Protocol):
+    """The server's end of calls."""
+
+    async def __call__(self, call_id: str) -> Stream:
+        """Dial out for a call. Raises NotFoundError if nobody waits any more, UnavailableError."""
         ...

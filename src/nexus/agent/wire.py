@@ -18,6 +18,7 @@ from nexus.agent.adapters.environments import Environments
 from nexus.agent.adapters.home import Home
 from nexus.agent.adapters.http_channel import HttpChannel
 from nexus.agent.adapters.http_wire import HttpWire
+from nexus.agent.adapters.inside import Inside
 from nexus.agent.adapters.journal import FileJournal
 from nexus.agent.adapters.launcher import Launcher
 from nexus.agent.adapters.probe import probe
@@ -26,6 +27,7 @@ from nexus.agent.adapters.spool import DiskSpool
 from nexus.agent.adapters.sweeping import sweep
 from nexus.agent.model import LocalTask
 from nexus.agent.service import Agent
+from nexus.agent.service.calls import Calls
 from nexus.kernel.errors import ConflictError, NotFoundError, UnavailableError, UsageError
 from nexus.launch.model import Capacity
 from nexus.launch.protocol import MACHINE_LABEL, Join, NodeInfo, Ticket
@@ -39,6 +41,7 @@ class Terms:
     spot: bool = False  # it may be taken away
     region: str = ""
     network: str = ""  # machines that name the same one are close to each other
+    shell: bool = False  # admins of the project may work on the machine itself
     provider: str = ""  # what started it, where it was not its owner
     address: str = ""  # by which others reach its tasks, where that is not the one by which it reaches the server
     capacity: Capacity | None = None  # what of the machine is ours; None: all of it
@@ -153,6 +156,7 @@ def _info(folder: Home, member: Membership) -> NodeInfo:
         spot=terms.spot,
         region=terms.region,
         network=terms.network,
+        shell=terms.shell,
         provider=terms.provider or found.provider,
         address=terms.address or found.address,
         capacity=_share(found.capacity, terms.capacity),
@@ -234,18 +238,21 @@ async def open_agent(home: Path, member: Membership, options: Options | None = N
         setup_timeout_s=chosen.setup_timeout_s,
     )
     journal = FileJournal(folder, chosen.note)
+    channel, clock, doors = HttpChannel(wire), LeaseClock(), Inside(folder)
     try:
+        doors.sweep()
         journal.load()  # puts aside what cannot be read, before the sweep looks
         await sweep(folder, launcher)
         yield Agent(
-            HttpChannel(wire),
+            channel,
             runner,
             spool,
             journal,
-            LeaseClock(),
+            clock,
             info,
             random.SystemRandom().random,
             chosen.note,
+            Calls(channel.dial, doors, clock, shell=member.terms.shell),
         )
     finally:
         launcher.close()

@@ -20,6 +20,9 @@ TABLE: dict[str, tuple[str, str]] = {
     "logs": ("nexus.track.faces.commands.logs:command", "Read or follow a run's log."),
     "stop": ("nexus.launch.faces.commands.stop:command", "Stop a run."),
     "restart": ("nexus.launch.faces.commands.restart:command", "Run the same job again."),
+    "exec": ("nexus.launch.faces.commands.exec:command", "Run a command inside a running task."),
+    "ssh": ("nexus.launch.faces.commands.ssh:command", "Open a shell in a running task, or on a node."),
+    "port-forward": ("nexus.launch.faces.commands.port_forward:command", "A port of a running task, on this machine."),
     "why": ("nexus.launch.faces.commands.why:command", "Why a run waits, or why it ended."),
     "events": ("nexus.launch.faces.commands.events:command", "What happened, in order."),
     "job": ("nexus.launch.faces.commands.job:command", "Check, convert and describe job files."),
@@ -46,6 +49,7 @@ TABLE: dict[str, tuple[str, str]] = {
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Run jobs": ("launch", "runs", "show", "logs", "stop", "restart", "why", "events", "job"),
+    "Look inside": ("exec", "ssh", "port-forward"),
     "What they made": ("metrics", "artifacts", "models"),
     "Train, federate, deploy": ("tune", "federate", "deploy", "endpoints", "chat", "store"),
     "This machine and its server": (

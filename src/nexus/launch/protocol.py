@@ -15,12 +15,14 @@ acknowledged. What the server owes: an end is visible only when the task's whole
                                                 is after the answered offset was no whole frame yet: send it again)
     POST /v1/agent/tasks/{id}/artifacts?epoch   ArtifactReport -> {}
     HEAD, PUT, GET /v1/blobs/{sha256}
+    WS   /v1/agent/calls/{id}                  a call to a task or to the node, see `launch.calls`
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nexus.launch.calls import CallKind
 from nexus.launch.model import Capacity, Cause, Health, Port, TaskState
 
 MACHINE_LABEL = "machine"  # a node's label with the id of the machine that a provider started for us
@@ -43,6 +45,7 @@ class NodeInfo:
     spot: bool = False
     agent_version: str = ""
     isolation: tuple[str, ...] = ("process",)
+    shell: bool = False  # its owner lets admins work on the machine itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ class Ticket:
     spot: bool = False
     region: str = ""
     network: str = ""
+    capacity: Capacity | None = None  # what of the machine is ours; None: all that the agent finds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +161,22 @@ class TaskOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallOrder:
+    """Somebody waits for this node at the server: dial `WS /v1/agent/calls/{id}`, and serve (see `launch.calls`)."""
+
+    id: str
+    kind: CallKind
+    task: str = ""  # empty: the node itself
+    epoch: int = 0
+    argv: tuple[str, ...] = ()
+    tty: bool = False
+    rows: int = 24
+    columns: int = 80
+    term: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """Everything that should be on this node. `acknowledged`: ended tasks that the agent may forget."""
 
@@ -164,6 +184,7 @@ class Desired:
     heartbeat_s: float
     orders: tuple[TaskOrder, ...] = ()
     acknowledged: tuple[str, ...] = ()
+    calls: tuple[CallOrder, ...] = ()  # that the agent has not dialled yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,10 @@ import msgspec
 
 from nexus.agent.adapters.http_wire import Answer, Body, HttpWire
 from nexus.agent.model import LOG
+from nexus.infra.websocket import WebSocket
 from nexus.kernel.errors import DeniedError, NexusError, UnavailableError, from_dict
+from nexus.launch.calls import MESSAGE_B
+from nexus.launch.ports import Stream
 from nexus.launch.protocol import ArtifactReport, Desired, Join, Joined, Offset, Report
 
 T = TypeVar("T")
@@ -68,6 +71,10 @@ class HttpChannel:
             async for chunk in answer.chunks():
                 yield chunk
 
+    async def dial(self, call_id: str) -> Stream:
+        """The server's end of a call. Raises NotFoundError if nobody waits there any more, UnavailableError."""
+        return CallStream(await self._wire.upgrade(f"/v1/agent/calls/{call_id}", message_b=MESSAGE_B))
+
     async def _call(
         self,
         method: str,
@@ -80,6 +87,22 @@ class HttpChannel:
     ) -> T:
         async with self._wire.request(method, path, body, kind=kind, timeout_s=timeout_s) as answer:
             return _decode(answer, await answer.read(), result)
+
+
+class CallStream:
+    """A WebSocket as `launch.ports.Stream`."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    async def send(self, message: bytes) -> None:
+        await self._socket.send(message)
+
+    async def receive(self) -> bytes | None:
+        return await self._socket.receive()
+
+    async def close(self, why: str = "") -> None:
+        await self._socket.close()
 
 
 def _decode(answer: Answer, content: bytes, result: type[T]) -> T:

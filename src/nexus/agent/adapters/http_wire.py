@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import h11
 
+from nexus.infra.websocket import WebSocket, open_websocket
 from nexus.kernel.errors import UnavailableError, UsageError
 
 _CONNECT_S = 10.0
@@ -171,6 +172,11 @@ class HttpWire:
             self._idle.append(connection)
         else:
             connection.close()
+
+    async def upgrade(self, path: str, *, message_b: int) -> WebSocket:
+        """A WebSocket, on a connection of its own. Raises UnavailableError, or the error that the server answers."""
+        headers = {"user-agent": self._agent, "authorization": f"Bearer {self.token}"}
+        return await open_websocket(self.url + path, headers, tls=self._tls, message_b=message_b)
 
     async def _exchange(self, head: h11.Request, body: Body, timeout_s: float) -> tuple[_Connection, Answer]:
         while True:

@@ -11,6 +11,7 @@ from nexus.agent.core.reconcile import Begin, End, Follow, Forget, reconcile
 from nexus.agent.core.reports import task_report
 from nexus.agent.model import LOG, LocalTask
 from nexus.agent.ports import Channel, Journal, Runner, Spool
+from nexus.agent.service.calls import Calls
 from nexus.agent.service.keeping import Keeper, World
 from nexus.kernel.clock import Clock
 from nexus.kernel.errors import DeniedError, NexusError
@@ -37,6 +38,7 @@ class Agent:
         info: NodeInfo,
         chance: Callable[[], float],
         note: Callable[[str], None] = lambda _: None,
+        calls: Calls | None = None,
     ) -> None:
         self.info = info
         self._channel = channel
@@ -45,6 +47,7 @@ class Agent:
         self._journal = journal
         self._clock = clock
         self._chance = chance
+        self._calls = calls
         self._note = note  # a line for the machine's owner
         self._keepers: dict[str, Keeper] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -93,6 +96,8 @@ class Agent:
             everything = [*loops, stopping, *self._running.values()]
             for one in everything:
                 one.cancel()
+            if self._calls is not None:
+                await self._calls.close()
             await asyncio.gather(*everything, return_exceptions=True)
 
     async def _poll(self) -> None:
@@ -163,6 +168,8 @@ class Agent:
             if keeper is not None:
                 keeper.lease(self._leases[order.task])
         self._reconcile()
+        if self._calls is not None:
+            self._calls.follow(desired.calls, self._task)
         self._renewed.set()
         return True
 
@@ -213,6 +220,10 @@ class Agent:
     @property
     def _heartbeat_s(self) -> float:
         return self._desired.heartbeat_s if self._desired else _FIRST_HEARTBEAT_S
+
+    def _task(self, task: str) -> LocalTask | None:
+        keeper = self._keepers.get(task)
+        return keeper.task if keeper else None
 
     def _leases_get(self, task: str) -> float | None:
         return self._leases.get(task)

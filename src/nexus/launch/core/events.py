@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from nexus.kernel.events import Event
-from nexus.launch.model import Node, Run, Task
+from nexus.launch.calls import Call, CallRequest
+from nexus.launch.model import Fleet, Machine, Node, Run, Task
 
 
 def run_moved(run: Run, at: float, actor: str = "nexus") -> Event:
@@ -38,3 +39,27 @@ def node_moved(node: Node, at: float, actor: str = "nexus", **data: Any) -> Even
 def node_event(node: Node, what: str, at: float, actor: str) -> Event:
     """`node.joined`, `node.removed`."""
     return Event(f"node.{what}", node.id, node.project, at, actor, {"name": node.name})
+
+
+def run_called(run: Run, call: Call, request: CallRequest, at: float, actor: str) -> Event:
+    """`run.exec`, `run.port`: somebody reached into a task. Of a command only its first word: more may be secret."""
+    what: dict[str, Any] = {"program": request.argv[0]} if request.argv else {"port": call.port}
+    data = {"name": run.name, "task": call.task, "role": call.role, "index": call.index, **what}
+    return Event(f"run.{request.kind}", run.id, run.project, at, actor, data)
+
+
+def node_called(node: Node, request: CallRequest, at: float, actor: str) -> Event:
+    """`node.exec`: somebody opened a shell on the machine itself."""
+    data = {"name": node.name, "program": request.argv[0]}
+    return Event(f"node.{request.kind}", node.id, node.project, at, actor, data)
+
+
+def machine_moved(machine: Machine, at: float, actor: str = "nexus") -> Event:
+    """`machine.wanted`, `machine.up`, ...: a machine that a provider starts for us came into a state."""
+    data = {"fleet": machine.fleet, "machine": machine.offer.machine, "run": machine.run, "node": machine.node}
+    return Event(f"machine.{machine.state}", machine.id, machine.project, at, actor, {**data, "reason": machine.reason})
+
+
+def fleet_event(fleet: Fleet, what: str, at: float, actor: str) -> Event:
+    """`fleet.added`, `fleet.paused`, ...."""
+    return Event(f"fleet.{what}", fleet.id, fleet.project, at, actor, {"name": fleet.name, "provider": fleet.provider})

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nexus.infra.http_client import HttpClient
+from nexus.launch.calls import Call, CallRequest
 from nexus.launch.faces.views import EventPage, NodeUse, RunPage, ScaleRequest
 from nexus.launch.model import RUN_LIFE, Node, Placement, Run, Submission, Task
 
@@ -60,6 +61,14 @@ class LaunchClient:
 
     def run_events(self, run: str, *, after: int = 0, limit: int = 1000) -> EventPage:
         return self.http.get(f"/v1/runs/{run}/events", EventPage, after=after, limit=limit)
+
+    def call(self, run: str, request: CallRequest) -> Call:
+        """Ask for a call to a task; then open `WS /v1/calls/{id}` (see `faces.calling`)."""
+        return self.http.post(f"/v1/runs/{run}/calls", Call, request)
+
+    def call_node(self, node: str, request: CallRequest) -> Call:
+        """Ask for a call to a machine itself."""
+        return self.http.post(f"/v1/nodes/{node}/calls", Call, request)
 
     def stop(self, run: str) -> Run:
         return self.http.post(f"/v1/runs/{run}/stop", Run)

@@ -18,6 +18,7 @@ from nexus.launch.service.context import Context, Rules
 from nexus.launch.service.inputs import Inputs
 from nexus.launch.service.nodes import Nodes
 from nexus.launch.service.presence import Presence
+from nexus.launch.service.relay import Relay
 from nexus.launch.service.runs import Runs
 from nexus.launch.service.scheduler import Scheduler
 
@@ -25,6 +26,7 @@ from nexus.launch.service.scheduler import Scheduler
 class Launch:
     """Runs, nodes, the agents' channel and the scheduler. A reference to a run is its id, an unambiguous beginning of
     it, or its name, which means the newest run of that name. Everything is checked against the caller's project.
+    `relay` holds the calls into tasks and nodes.
     """
 
     def __init__(
@@ -53,11 +55,12 @@ class Launch:
             rules=rules,
             presence=Presence(clock.monotonic()),
         )
+        records.listen(self._context.wake)
         inputs = Inputs(tracker, mint, secrets)
         self._runs = Runs(self._context, inputs)
-        records.listen(self._context.wake)
         self._nodes = Nodes(self._context)
-        self._channel = Channel(self._context, inputs)
+        self.relay = Relay(self._context)
+        self._channel = Channel(self._context, inputs, self.relay)
         self._scheduler = Scheduler(self._context, inputs)
 
     # ------------------------------------------------------------------ runs

@@ -42,6 +42,7 @@ def command() -> None:
 @click.option("--spot", is_flag=True, help="It may be taken away at any time.")
 @click.option("--region", default="", help="Where it stands.")
 @click.option("--network", default="", metavar="NAME", help="Machines of one fast network name the same.")
+@click.option("--allow-shell", is_flag=True, help="Admins may work on the machine itself: nexus ssh --node NAME.")
 @_home
 @click.pass_obj
 def join(
@@ -54,12 +55,13 @@ def join(
     spot: bool,
     region: str,
     network: str,
+    allow_shell: bool,
     home: Path,
 ) -> None:
     """Bring this machine to the server at URL, with a one-time join TOKEN."""
     from nexus.agent import wire
 
-    terms = wire.Terms(price=price, spot=spot, region=region, network=network)
+    terms = wire.Terms(price=price, spot=spot, region=region, network=network, shell=allow_shell)
     member = asyncio.run(wire.join(home, url, token, name=name, labels=_pairs(labels), terms=terms))
     if shell.json:
         shell.emit({"node": member.node, "name": member.name, "url": member.url})
