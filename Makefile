@@ -47,7 +47,8 @@ lock:            ## resolve the versions again
 	uv pip compile pyproject.toml -c requirements/lock.txt --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --system-certs -q -o requirements/core.txt
 
-docs: setup      ## write the generated pages of docs/reference
+docs: setup      ## write what follows from the code: docs/reference, the asynchronous clients
+	$(PY) scripts/async_clients.py
 	$(PY) scripts/reference.py
 
 clean:

@@ -1,4 +1,4 @@
-"""The generated pages of docs/reference say what the code says."""
+"""What is generated says what the code says."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ ROOT = Path(__file__).parent.parent
 def test_the_reference_is_fresh() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/reference.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+
+
+def test_the_asynchronous_clients_follow_from_the_blocking_ones() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/async_clients.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
 

@@ -1,6 +1,6 @@
 """Nexus launches any AI job anywhere.
 
-Inside a job: `nexus.log`, `nexus.param`, `nexus.artifact`, `nexus.finish`. Outside: `nexus.Client`.
+Inside a job: `nexus.log`, `nexus.param`, `nexus.artifact`, `nexus.finish`. Outside: `nexus.Client`, `nexus.AsyncClient`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from nexus.app.client import Client as Client
+    from nexus.app.client_async import AsyncClient as AsyncClient
     from nexus.track.sdk import artifact as artifact
     from nexus.track.sdk import finish as finish
     from nexus.track.sdk import log as log
     from nexus.track.sdk import param as param
 
 _LAZY = {
+    "AsyncClient": "nexus.app.client_async",
     "Client": "nexus.app.client",
     "artifact": "nexus.track.sdk",
     "finish": "nexus.track.sdk",

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -20,11 +19,9 @@ from nexus.app.connect import connect
 from nexus.deploy.faces.client import DeployClient
 from nexus.infra.http_client import HttpClient
 from nexus.kernel.errors import JobError, UsageError
-from nexus.launch.core.compile import compile_job
-from nexus.launch.core.spec import JobSpec
 from nexus.launch.faces.client import LaunchClient
-from nexus.launch.faces.jobfiles import Jobs, pack_workspace, read_argv, read_file
-from nexus.launch.model import Run, RunState, Submission
+from nexus.launch.faces.jobfiles import Jobs, read_argv, read_file, submission_of, waiting_for
+from nexus.launch.model import Run, RunState
 from nexus.track.faces.client import TrackClient
 from nexus.track.model import TaskLine
 
@@ -67,23 +64,14 @@ class Client:
         runs = []
         with tempfile.TemporaryDirectory() as scratch:
             for spec in jobs.specs:
-                submission = self._submission(spec, jobs, Path(scratch) / spec.name)
-                after = tuple(ids.get(other, other) for other in submission.plan.after)
-                run = self.runs.submit(replace(submission, plan=replace(submission.plan, after=after)))
+                target = Path(scratch) / spec.name
+                submission, package = submission_of(spec, jobs, target)
+                if package is not None:
+                    self.track.upload_blob(target)
+                run = self.runs.submit(waiting_for(submission, ids))
                 ids[spec.name] = run.id
                 runs.append(run)
         return runs
-
-    def _submission(self, spec: JobSpec, jobs: Jobs, target: Path) -> Submission:
-        if spec.kind == "deploy":
-            raise UsageError(f"{spec.name} is of kind deploy", hint="An endpoint is made with client.endpoints.deploy.")
-        package = pack_workspace(spec, jobs.folder, target)
-        if package is None:
-            plan = compile_job(spec)
-        else:
-            self.track.upload_blob(target)
-            plan = compile_job(spec, workspace=package.digest, workspace_b=package.size_b, files=package.files)
-        return Submission(name=spec.name, plan=plan, job=jobs.text)
 
     def logs(self, run: str, *, follow: bool = False) -> Iterator[TaskLine]:
         """The run's log so far, or with `follow` to its end."""

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nexus.access.faces.client import _part
+from urllib.parse import quote
+
 from nexus.access.model import Chain, Member, NewToken, NewUser, ProjectView, SecretView, TokenView, UserView
+
 from nexus.infra.http_client_async import AsyncHttpClient
+
 from nexus.kernel.events import Event
+
 from nexus.kernel.identity import Principal, Role
+
+import asyncio
+
+from collections.abc import AsyncIterator
+
+from nexus.access.faces.client import _part
 
 
 @dataclass(frozen=True)

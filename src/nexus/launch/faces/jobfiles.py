@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nexus.infra.ignores import workspace_files
 from nexus.infra.package import WORKSPACE_LIMIT_B, Package, pack
 from nexus.kernel.errors import FileError, NotFoundError, UsageError
+from nexus.launch.core.compile import compile_job
 from nexus.launch.core.jobfile.argv import job_from_argv
 from nexus.launch.core.jobfile.convert import to_native
 from nexus.launch.core.jobfile.reading import read_jobs
 from nexus.launch.core.jobfile.tree import MAX_TEXT_B
 from nexus.launch.core.spec import JobSpec
+from nexus.launch.model import Submission
 
 NAMES = ("job.yaml", "job.yml")
 _PROGRAMS = {".py": "python", ".sh": "sh", ".ipynb": "jupyter execute"}
@@ -87,6 +89,27 @@ def as_overrides(name: str | None, env: Iterable[str]) -> list[str]:
             raise UsageError(f"{variable} is not set here", hint=f"Give it a value: --env {variable}=VALUE")
         found.append(f"env.{variable}={json.dumps(value if equals else os.environ[variable])}")
     return found
+
+
+def submission_of(spec: JobSpec, jobs: Jobs, target: Path) -> tuple[Submission, Package | None]:
+    """A job ready to be handed in, once the package at `target` (None: there is none) has been uploaded.
+
+    Raises like `pack_workspace`; UsageError for an endpoint, which is no run.
+    """
+    if spec.kind == "deploy":
+        raise UsageError(f"{spec.name} is of kind deploy", hint="An endpoint is made with client.endpoints.deploy.")
+    package = pack_workspace(spec, jobs.folder, target)
+    if package is None:
+        plan = compile_job(spec)
+    else:
+        plan = compile_job(spec, workspace=package.digest, workspace_b=package.size_b, files=package.files)
+    return Submission(name=spec.name, plan=plan, job=jobs.text), package
+
+
+def waiting_for(submission: Submission, ids: Mapping[str, str]) -> Submission:
+    """With the ids of the runs that it waits for, where its file named jobs beside it."""
+    after = tuple(ids.get(other, other) for other in submission.plan.after)
+    return replace(submission, plan=replace(submission.plan, after=after))
 
 
 def pack_workspace(spec: JobSpec, folder: Path, target: Path) -> Package | None:

@@ -24,7 +24,7 @@ from nexus.track.faces.bodies import (
     read_news,
     read_summary,
 )
-from nexus.track.faces.events import SentEvent, read_events
+from nexus.track.faces.events import EventReader, SentEvent
 from nexus.track.model import Artifact, LogPage, Model, ModelVersion, TaskLine
 from nexus.track.service.metrics import Curve, News, Summary
 
@@ -95,7 +95,11 @@ class TrackClient:
             headers = {"last-event-id": cursor} if cursor else {}
             try:
                 with self._http.stream("GET", path, params={**params, "follow": 1}, headers=headers) as response:
-                    for event in read_events(response.iter_lines()):
+                    reader = EventReader()
+                    for line in response.iter_lines():
+                        event = reader.read(line)
+                        if event is None:
+                            continue
                         failures, cursor = 0, event.id or cursor
                         if event.kind == "end":
                             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -15,13 +14,18 @@ class SentEvent:
     data: str
 
 
-def read_events(lines: Iterable[str]) -> Iterator[SentEvent]:
+class EventReader:
     """Whole events only: one that a broken connection cut is not given, so its id is not taken for seen."""
-    known: dict[str, str] = {}
-    for line in lines:
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def read(self, line: str) -> SentEvent | None:
+        """The event that this line completes."""
         name, _, value = line.partition(":")
         if name:
-            known[name] = value.removeprefix(" ")
-        elif not line and "data" in known:
-            yield SentEvent(known.get("event", "message"), known.get("id", ""), known["data"])
-            known = {}
+            self._known[name] = value.removeprefix(" ")
+        elif not line and "data" in self._known:
+            known, self._known = self._known, {}
+            return SentEvent(known.get("event", "message"), known.get("id", ""), known["data"])
+        return None
