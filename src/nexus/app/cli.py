@@ -42,6 +42,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "login": ("nexus.app.commands.login:command", "Use another server from now on."),
     "nodes": ("nexus.launch.faces.commands.nodes:command", "The machines there are."),
     "agent": ("nexus.agent.faces.commands.agent:command", "Let this machine join a server and work for it."),
+    "project": ("nexus.app.commands.project:command", "Projects: create, list, use, remove, members."),
+    "user": ("nexus.access.faces.commands.user:command", "Users: add, list, remove; roles and passwords."),
+    "secret": ("nexus.access.faces.commands.secret:command", "Values that only tasks see, such as HF_TOKEN."),
+    "audit": ("nexus.access.faces.commands.audit:command", "Who did what, and proof that it was not changed."),
     "token": ("nexus.access.faces.commands.token:command", "Make, list and revoke tokens."),
     "doctor": ("nexus.app.commands.doctor:command", "What this machine has, what is missing, and how to get it."),
     "completion": ("nexus.app.commands.completion:command", "Complete commands and names with the Tab key."),
@@ -52,8 +56,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Look inside": ("exec", "ssh", "port-forward"),
     "What they made": ("metrics", "artifacts", "models"),
     "Train, federate, deploy": ("tune", "federate", "deploy", "endpoints", "chat", "store"),
+    "Who may do what": ("project", "user", "token", "secret", "audit"),
     "This machine and its server": (
-        *("up", "down", "server", "open", "login", "nodes", "agent", "token", "doctor", "completion"),
+        *("up", "down", "server", "open", "login", "nodes", "agent", "doctor", "completion"),
     ),
 }
 
@@ -123,13 +128,14 @@ COMMANDS: Registry[click.Command] = Registry("nexus.commands", {name: target for
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @click.option("--url", envvar="NEXUS_URL", help="The server; else the one that `nexus up` started here.")
+@click.option("--project", envvar="NEXUS_PROJECT", help="The project to work in; else that of `nexus project use`.")
 @click.version_option(package_name="nexus")
 @click.pass_context
-def nexus(ctx: click.Context, as_json: bool, url: str | None) -> None:
+def nexus(ctx: click.Context, as_json: bool, url: str | None, project: str | None) -> None:
     """Launch any AI job anywhere: train, fine-tune, serve and federate, on your own machines."""
     from nexus.app.connect import connect
 
-    ctx.obj = Shell(connect=lambda: connect(url), json=as_json)
+    ctx.obj = Shell(connect=lambda: connect(url, project), json=as_json)
 
 
 def main(args: list[str] | None = None) -> Any:

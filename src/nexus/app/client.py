@@ -29,11 +29,11 @@ from nexus.track.model import TaskLine
 class Client:
     """One server and one identity. `runs`, `track`, `endpoints` and `access` are the typed routes of each slice."""
 
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+    def __init__(self, url: str | None = None, token: str | None = None, project: str | None = None) -> None:
         """With neither, the server of `nexus login` or `nexus up`. Raises DeniedError, UnavailableError, UsageError."""
         if token and not url:
             raise UsageError("a token needs the URL of its server", hint="nexus.Client(url, token)")
-        self.http = HttpClient(url, token) if url and token else connect(url)
+        self.http = HttpClient(url, token, project=project or "") if url and token else connect(url, project)
         self.runs = LaunchClient(self.http)
         self.track = TrackClient(self.http)
         self.endpoints = DeployClient(self.http)

@@ -30,7 +30,7 @@ from nexus.track.model import TaskLine
 class AsyncClient:
     """One server and one identity. `runs`, `track`, `endpoints` and `access` are the typed routes of each slice."""
 
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+    def __init__(self, url: str | None = None, token: str | None = None, project: str | None = None) -> None:
         """As `nexus.Client`; without a URL it may start a server, which takes a second.
 
         Raises DeniedError, UnavailableError, UsageError.
@@ -38,10 +38,10 @@ class AsyncClient:
         if token and not url:
             raise UsageError("a token needs the URL of its server", hint="nexus.AsyncClient(url, token)")
         if not (url and token):
-            found = connect(url)
-            url, token = found.url, found.token
+            found = connect(url, project)
+            url, token, project = found.url, found.token, found.project
             found.close()
-        self.http = AsyncHttpClient(url, token)
+        self.http = AsyncHttpClient(url, token, project=project or "")
         self.runs = AsyncLaunchClient(self.http)
         self.track = AsyncTrackClient(self.http)
         self.endpoints = AsyncDeployClient(self.http)

@@ -15,8 +15,12 @@ from nexus.kernel.errors import DeniedError, UnavailableError
 _START_S = 60.0
 
 
-def connect(url: str | None = None) -> HttpClient:
-    """The server that this command talks to. Raises DeniedError, UnavailableError."""
+def connect(url: str | None = None, project: str | None = None) -> HttpClient:
+    """The server that this command talks to, and the project in which it does.
+
+    The project is the one given, or NEXUS_PROJECT, or that of `nexus project use`, or the token's own. Raises
+    DeniedError, UnavailableError.
+    """
     settings = load_settings()
     home = Home(settings.home)
     login = home.login() or {}
@@ -29,7 +33,9 @@ def connect(url: str | None = None) -> HttpClient:
     if not url and target == settings.url and home.server() is None:
         start_background(settings)
         token = token or (home.login() or {}).get("token", "")
-    return HttpClient(target, token)
+    is_known = target.rstrip("/") == login.get("url", "").rstrip("/") and not os.environ.get("NEXUS_TOKEN")
+    used = login.get("project", "") if is_known else ""  # another token need not know that project
+    return HttpClient(target, token, project=project or os.environ.get("NEXUS_PROJECT") or used)
 
 
 def start_background(settings: Settings) -> None:

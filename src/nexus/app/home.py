@@ -41,7 +41,7 @@ class Home:
 
     @property
     def login_file(self) -> Path:
-        """The server that commands talk to: {"url", "token"}."""
+        """The server that commands talk to: {"url", "token", "project" where it is not the token's own}."""
         return self.path / "login.json"
 
     def server(self) -> dict[str, str] | None:
@@ -105,9 +105,10 @@ def write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def write_login(home: Home, url: str, token: str) -> None:
-    """Remember the server and token that commands use from now on."""
-    write_private(home.login_file, json.dumps({"url": url, "token": token}))
+def write_login(home: Home, url: str, token: str, project: str = "") -> None:
+    """Remember the server, token and project that commands use from now on."""
+    where = {"project": project} if project else {}
+    write_private(home.login_file, json.dumps({"url": url, "token": token, **where}))
 
 
 def _read(path: Path) -> dict[str, str] | None:

@@ -31,7 +31,8 @@ class HttpClient:
         """`project`, where it is not the token's own. Raises UsageError for what is no URL."""
         self.url = url.rstrip("/")
         self.token = token
-        self._http = httpx.Client(**client_arguments(self.url, token, timeout_s), transport=transport)
+        self.project = project
+        self._http = httpx.Client(**client_arguments(self.url, token, timeout_s, project), transport=transport)
 
     def close(self) -> None:
         self._http.close()
@@ -71,7 +72,7 @@ class HttpClient:
             raise no_answer(self.url, error) from error
 
 
-def client_arguments(url: str, token: str, timeout_s: float) -> dict[str, Any]:
+def client_arguments(url: str, token: str, timeout_s: float, project: str = "") -> dict[str, Any]:
     """What httpx is told of a server. Raises UsageError for what is no URL."""
     if not url.startswith(("http://", "https://")):
         raise UsageError(f"{url!r} is not the URL of a server", hint=_URL_HINT)
@@ -80,6 +81,8 @@ def client_arguments(url: str, token: str, timeout_s: float) -> dict[str, Any]:
     except httpx.InvalidURL as error:
         raise UsageError(f"{url!r} is not the URL of a server: {error}", hint=_URL_HINT) from error
     headers = {"authorization": f"Bearer {token}"} if token else {}
+    if project:
+        headers["nexus-project"] = project
     return {"base_url": base, "headers": headers, "timeout": timeout_s}
 
 

@@ -18,12 +18,19 @@ class AsyncHttpClient:
     """One server, one token. Errors come back as the server's own classes of the tree."""
 
     def __init__(
-        self, url: str, token: str, *, timeout_s: float = 30.0, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        url: str,
+        token: str,
+        *,
+        project: str = "",
+        timeout_s: float = 30.0,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Raises UsageError for what is no URL."""
+        """`project`, where it is not the token's own. Raises UsageError for what is no URL."""
         self.url = url.rstrip("/")
         self.token = token
-        self._http = httpx.AsyncClient(**client_arguments(self.url, token, timeout_s), transport=transport)
+        self.project = project
+        self._http = httpx.AsyncClient(**client_arguments(self.url, token, timeout_s, project), transport=transport)
 
     async def close(self) -> None:
         await self._http.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from nexus.kernel.errors import UsageError
 
@@ -46,6 +47,11 @@ def format_bytes(count: float) -> str:
             return f"{count:.3g} {unit}" if count < 1000 else f"{count:.0f} {unit}"
         count /= 1000
     raise AssertionError("unreachable")
+
+
+def format_time(at: float) -> str:
+    """`2026-05-01 09:30:00`, UTC, of seconds since 1970."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def format_seconds(seconds: float) -> str:
