@@ -214,6 +214,10 @@ class Doors(Protocol):
         """
         ...
 
+    async def leave(self, task: TaskOrder) -> None:
+        """The task has ended: kill what its visitors left running."""
+        ...
+
     async def connect(self, call: CallOrder, task: TaskOrder) -> Connection:
         """To the call's port. Raises ConflictError if nothing listens there."""
         ...

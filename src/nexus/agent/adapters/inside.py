@@ -6,24 +6,20 @@ import asyncio
 import contextlib
 import os
 import signal
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nexus.agent.adapters.home import Home
+from nexus.agent.adapters.sessions import kill_marked, signal_session
 from nexus.agent.adapters.shim.formats import decode_spec, start_ticks
 from nexus.agent.adapters.variables import machine_variables, own_path
+from nexus.agent.adapters.visitors import Process
 from nexus.kernel.errors import ConflictError, MissingError, UnavailableError
-from nexus.launch.calls import CHUNK_B, Part
+from nexus.launch.calls import CHUNK_B
 from nexus.launch.protocol import CallOrder, TaskOrder
 
-_GRACE_S = 2.0  # between HUP and KILL
 _CONNECT_S = 5.0
-# The folder, and (with a terminal) the terminal: a session's leader that opens one gets it as its own. The words of
-# the command follow as they are; nothing of them is read as shell.
-_ENTER = 'cd -- "$1" && shift && exec "$@"'
-_ENTER_TTY = 'exec 0<>"$0" 1>&0 2>&0 && ' + _ENTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +62,18 @@ class Inside:
             hint="Has the program opened it yet? Its log: nexus logs RUN",
         )
 
+    async def leave(self, task: TaskOrder) -> None:
+        home = self._home.task(task)
+        if (home.path / "visitors").exists():
+            marker = decode_spec((home.job / "spec").read_bytes())["marker"][0]
+            await asyncio.to_thread(kill_marked, marker.encode())
+
     def sweep(self) -> None:
         """End the visitors of an agent that was killed: nobody hears them any more."""
         for note in self._home.tasks.glob("*/visitors/*"):
             pid, ticks = int(note.name), note.read_text()
             if start_ticks(pid) == ticks:
-                _signal_session(pid, signal.SIGKILL)
+                signal_session(pid, signal.SIGKILL)
             note.unlink(missing_ok=True)
 
     def _task(self, order: TaskOrder, *, tty: bool) -> _Place:
@@ -88,149 +90,6 @@ class Inside:
     def _machine(self) -> _Place:
         env = machine_variables(self._environ) | {"PATH": own_path(self._environ)}
         return _Place((), env, env.get("HOME", "/"), None)
-
-
-class Process:
-    """Implements `ports.Visitor`: a process that leads a session of its own."""
-
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        reading: dict[Part, asyncio.StreamReader],
-        writing: asyncio.StreamWriter | None,
-        terminal: _Terminal | None,
-        note: Path | None,
-    ) -> None:
-        self._process = process
-        self._reading = reading
-        self._writing = writing
-        self._terminal = terminal
-        self._note = note
-        self._ending = asyncio.ensure_future(self._end())
-
-    @classmethod
-    async def on_pipes(cls, argv: tuple[str, ...], env: dict[str, str], cwd: str, notes: Path | None) -> Process:
-        """Raises OSError."""
-        process = await _spawn(("sh", cwd, *argv), _ENTER, env, asyncio.subprocess.PIPE)
-        assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
-        assert process.stderr is not None  # noqa: S101
-        reading = {Part.OUT: process.stdout, Part.ERR: process.stderr}
-        return cls(process, reading, process.stdin, None, _noted(notes, process.pid))
-
-    @classmethod
-    async def on_terminal(
-        cls, argv: tuple[str, ...], env: dict[str, str], cwd: str, notes: Path | None, size: tuple[int, int]
-    ) -> Process:
-        """Raises OSError."""
-        terminal = _Terminal(size)
-        try:
-            process = await _spawn((terminal.name, cwd, *argv), _ENTER_TTY, env, asyncio.subprocess.DEVNULL)
-            reader, writer = await terminal.open()
-        except BaseException:
-            terminal.close()
-            raise
-        return cls(process, {Part.OUT: reader}, writer, terminal, _noted(notes, process.pid))
-
-    @property
-    def outputs(self) -> tuple[Part, ...]:
-        return tuple(self._reading)
-
-    async def read(self, output: Part) -> bytes:
-        try:
-            return await self._reading[output].read(CHUNK_B)
-        except OSError:  # how a terminal says that nobody has it open any more
-            return b""
-
-    async def write(self, data: bytes) -> None:
-        if self._writing is None:
-            return
-        try:
-            self._writing.write(data)
-            await self._writing.drain()
-        except (OSError, RuntimeError):
-            self._writing = None
-
-    def end_input(self) -> None:
-        if self._terminal is None and self._writing is not None:
-            self._writing.close()
-            self._writing = None
-
-    def resize(self, rows: int, columns: int) -> None:
-        if self._terminal is not None:
-            self._terminal.resize(rows, columns)
-
-    def signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
-
-    async def wait(self) -> int:
-        return await asyncio.shield(self._ending)
-
-    async def hang_up(self) -> None:
-        """A process that has ended by itself leaves what it put in the background to the task."""
-        try:
-            if not self._ending.done():
-                _signal_session(self._process.pid, signal.SIGHUP)
-                _signal_session(self._process.pid, signal.SIGCONT)
-                await asyncio.wait([self._ending], timeout=_GRACE_S)
-                _signal_session(self._process.pid, signal.SIGKILL)
-                await self._ending
-        finally:
-            if self._terminal is not None:
-                self._terminal.close()
-            if self._writing is not None:
-                self._writing.close()
-            if self._note is not None:
-                self._note.unlink(missing_ok=True)
-
-    async def _end(self) -> int:
-        code = await self._process.wait()
-        if self._terminal is not None:
-            self._terminal.release()
-        return code
-
-
-class _Terminal:
-    """A pseudo-terminal: our end, and the one that the process opens by its name."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        self._ours, self._theirs = os.openpty()
-        self.name = os.ttyname(self._theirs)
-        self._closing: list[asyncio.BaseTransport] = []
-        self.resize(*size)
-
-    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        loop = asyncio.get_running_loop()
-        os.set_blocking(self._ours, False)
-        reader = asyncio.StreamReader(limit=CHUNK_B)
-        protocol = asyncio.StreamReaderProtocol(reader)
-        to_read = os.fdopen(os.dup(self._ours), "rb", buffering=0)
-        reading, _ = await loop.connect_read_pipe(lambda: protocol, to_read)
-        to_write = os.fdopen(os.dup(self._ours), "wb", buffering=0)
-        writing, writing_protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, to_write)
-        self._closing = [reading, writing]
-        return reader, asyncio.StreamWriter(writing, writing_protocol, None, loop)
-
-    def resize(self, rows: int, columns: int) -> None:
-        import fcntl
-        import termios
-
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def release(self) -> None:
-        """The process has ended: what others of its session leave open alone keeps the terminal going."""
-        if self._theirs >= 0:
-            os.close(self._theirs)
-            self._theirs = -1
-
-    def close(self) -> None:
-        self.release()
-        for transport in self._closing:
-            transport.close()
-        if self._ours >= 0:
-            os.close(self._ours)
-            self._ours = -1
 
 
 class TcpConnection:
@@ -259,47 +118,3 @@ class TcpConnection:
 
     def close(self) -> None:
         self._writer.transport.abort() if self._writer.is_closing() else self._writer.close()
-
-
-async def _spawn(words: tuple[str, ...], script: str, env: dict[str, str], pipe: int) -> asyncio.subprocess.Process:
-    """`sh -c script words`: the first word is the script's `$0`."""
-    return await asyncio.create_subprocess_exec(
-        "/bin/sh",
-        "-c",
-        script,
-        *words,
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        env=env,
-        start_new_session=True,
-        limit=CHUNK_B,
-    )
-
-
-def _noted(notes: Path | None, pid: int) -> Path | None:
-    """Write down that it runs, so that an agent that is started after this one was killed finds it."""
-    if notes is None:
-        return None
-    note = notes / str(pid)
-    with contextlib.suppress(OSError):
-        notes.mkdir(mode=0o700, exist_ok=True)
-        note.write_text(start_ticks(pid))
-    return note
-
-
-def _signal_session(leader: int, number: int) -> None:
-    """To every process of the session, in whichever group; where there is no /proc, to the leader's group."""
-    for pid in _session(leader) or [-leader]:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
-
-
-def _session(leader: int) -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            words = (folder / "stat").read_bytes().rpartition(b")")[2].split()
-            if int(words[3]) == leader and words[0] not in {b"Z", b"X"}:
-                found.append(int(folder.name))
-    return found

@@ -67,6 +67,7 @@ class Agent:
             chance=chance,
             lease=self._leases_get,
             changed=self._changed.set,
+            ended=calls.task_ended if calls else lambda _: None,
         )
 
     @property

@@ -26,7 +26,7 @@ from nexus.launch.calls import (
     read_size,
 )
 from nexus.launch.ports import Stream
-from nexus.launch.protocol import CallOrder
+from nexus.launch.protocol import CallOrder, TaskOrder
 
 Find = Callable[[str], LocalTask | None]
 
@@ -74,9 +74,12 @@ class Calls:
             return None
         return self._clock.monotonic() if use.inside else use.touched
 
-    def forget(self, task: str) -> None:
-        """The task is gone."""
-        self._uses.pop(task, None)
+    def task_ended(self, order: TaskOrder) -> None:
+        """Nobody stays in a task that has ended."""
+        self._uses.pop(order.task, None)
+        leaving = asyncio.ensure_future(self._doors.leave(order))
+        self._running.add(leaving)
+        leaving.add_done_callback(self._running.discard)
 
     async def close(self) -> None:
         """End every call."""

@@ -33,6 +33,7 @@ class World:
     chance: Callable[[], float]
     lease: Callable[[str], float | None]  # when a task's lease ends; None while the server has not said so
     changed: Callable[[], None]  # something is to be reported
+    ended: Callable[[TaskOrder], None]  # a task has, and nobody stays in it
 
 
 class _NotWantedError(Exception):
@@ -230,6 +231,7 @@ class Keeper:
 
     def _finish(self, task: LocalTask) -> None:
         self._put(replace(task, log_end=self._world.spool.ends(task.order).get(LOG, 0), healthy=False))
+        self._world.ended(task.order)
 
     def _stay_wanted(self) -> None:
         if self.task.stop is not None:

@@ -15,7 +15,7 @@ from nexus.launch.faces.client import LaunchClient
 from nexus.launch.faces.terminal import run_here, window
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command()
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on, also from a terminal.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal of its own. Together: -it.")
 @click.argument("target", metavar="RUN[/ROLE.INDEX]")
@@ -27,7 +27,6 @@ def command(shell: Shell, interactive: bool, tty: bool, target: str, words: tupl
     Without a role and index, in the first task that runs. Piped input is passed on; a terminal's with -i. When this
     side ends, the command gets HUP, and is killed soon after.
     """
-    words = words[1:] if words[:1] == ("--",) else words
     if not words:
         raise UsageError(
             "there is no command to run", hint=f"nexus exec {target} -- COMMAND; a shell: nexus ssh {target}"
