@@ -16,7 +16,7 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -32,6 +32,7 @@ _PACKED_ALREADY = frozenset(
     {".bz2", ".gguf", ".gz", ".jpeg", ".jpg", ".mp3", ".mp4", ".npz", ".parquet", ".png", ".pt", ".pth"}
     | {".safetensors", ".webp", ".whl", ".xz", ".zip", ".zst"}
 )
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,14 @@ class Limits:
 # --------------------------------------------------------------------------- packing
 
 
-def pack(folder: Path, target: Path, files: Iterable[str] | None = None, *, limit_b: int | None = None) -> Package:
+def pack(
+    folder: Path,
+    target: Path,
+    files: Iterable[str] | None = None,
+    *,
+    limit_b: int | None = None,
+    progress: Progress | None = None,
+) -> Package:
     """Write the package of `folder` to the file `target`. `files` are the paths to take (see `workspace_files`); all
     of them by default.
 
@@ -68,10 +76,14 @@ def pack(folder: Path, target: Path, files: Iterable[str] | None = None, *, limi
     paths = sorted(_everything(root) if files is None else files)
     _refuse_twins(paths)
     content_b = _measure(root, paths, limit_b)
+    done_b = 0
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.comment = COMMENT
         for path in paths:
             _add(archive, root, path)
+            if progress is not None:
+                done_b += root.joinpath(path).lstat().st_size
+                progress(min(done_b, content_b), content_b)
     digest = hashlib.sha256()
     with target.open("rb") as packed:
         while chunk := packed.read(_CHUNK_B):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # httpx takes longer to import than `nexus --help` may take
     from nexus.infra.http_client import HttpClient
+
+_BAR_FROM_B = 1_000_000  # less is over before a bar is read
 
 
 @dataclass
@@ -52,6 +55,25 @@ class Shell:
     def note(self, text: str) -> None:
         """A line for people beside the result, on standard error."""
         sys.stderr.write(text + "\n")
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[Callable[[int, int], None]]:
+        """Gives what to call with the bytes done and those in all: a bar, where a person waits for many of them."""
+        if not sys.stderr.isatty() or self.json:
+            yield lambda _done, _total: None
+            return
+        import click
+
+        with ExitStack() as stack:
+            bars: list[Any] = []
+
+            def show(done: int, total: int) -> None:
+                if not bars and total >= _BAR_FROM_B:
+                    bars.append(stack.enter_context(click.progressbar(length=total, label=label, file=sys.stderr)))
+                if bars:
+                    bars[0].update(done - bars[0].pos)
+
+            yield show
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "") -> None:
         """A table for people: rich on a terminal, aligned text otherwise; `empty` is said when there are no rows."""

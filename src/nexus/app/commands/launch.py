@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from nexus.launch.core.spec import JobSpec
     from nexus.launch.faces.client import LaunchClient
     from nexus.launch.faces.jobfiles import Jobs
-    from nexus.launch.model import Placement, Run, RunPlan, Submission, Task
-
-_BAR_FROM_B = 1_000_000  # smaller uploads are over before a bar is read
+    from nexus.launch.model import Placement, Run, Submission, Task
 
 
 @click.command()
@@ -95,18 +93,12 @@ def _emit(shell: Shell, runs: list[Run]) -> None:
         shell.emit(runs[0] if len(runs) == 1 else runs)
 
 
-def _compiled(spec: JobSpec, package: Package | None) -> RunPlan:
-    from nexus.launch.core.compile import compile_job
+def _ready(shell: Shell, spec: JobSpec, jobs: Jobs, target: Path) -> tuple[Submission, Package | None]:
+    """Packed and compiled."""
+    from nexus.launch.faces.jobfiles import submission_of
 
-    if package is None:
-        return compile_job(spec)
-    return compile_job(spec, workspace=package.digest, workspace_b=package.size_b, files=package.files)
-
-
-def _submission(spec: JobSpec, plan: RunPlan, jobs: Jobs) -> Submission:
-    from nexus.launch.model import Submission
-
-    return Submission(name=spec.name, plan=plan, job=jobs.text)
+    with shell.progress("Packing the workspace") as progress:
+        return submission_of(spec, jobs, target, progress)
 
 
 # --------------------------------------------------------------------------- the plan
@@ -115,15 +107,13 @@ def _submission(spec: JobSpec, plan: RunPlan, jobs: Jobs) -> Submission:
 def _show_plans(shell: Shell, jobs: Jobs) -> None:
     """Raises NoCapacityError, with every reason, when there is no place for one of them."""
     from nexus.kernel.errors import NoCapacityError
-    from nexus.launch.faces.jobfiles import pack_workspace
 
     shown = []
     with tempfile.TemporaryDirectory() as scratch:
         for spec in jobs.specs:
-            package = pack_workspace(spec, jobs.folder, Path(scratch) / spec.name)
-            plan = _compiled(spec, package)
-            placement = _placement(shell, spec, replace(plan, after=()), jobs, package)
-            shown.append({"name": spec.name, "plan": plan, "placement": placement})
+            submission, package = _ready(shell, spec, jobs, Path(scratch) / spec.name)
+            placement = _placement(shell, submission, package)
+            shown.append({"name": spec.name, "plan": submission.plan, "placement": placement})
             if not placement.fits:
                 reasons = sorted({rejection.reason for rejection in placement.rejections})
                 hint = "`nexus nodes` shows what there is; ask for less, or join another machine."
@@ -132,14 +122,15 @@ def _show_plans(shell: Shell, jobs: Jobs) -> None:
         shell.emit(shown[0] if len(shown) == 1 else shown)
 
 
-def _placement(shell: Shell, spec: JobSpec, plan: RunPlan, jobs: Jobs, package: Package | None) -> Placement:
-    """Where it would go now; said to people."""
+def _placement(shell: Shell, submission: Submission, package: Package | None) -> Placement:
+    """Where it would go now, were nothing to be waited for; said to people."""
     from nexus.launch.faces.planview import plan_lines
 
     client = _client(shell)
-    placement = client.plan(_submission(spec, plan, jobs))
+    plan = replace(submission.plan, after=())
+    placement = client.plan(replace(submission, plan=plan))
     nodes = {use.node.id: use.node for use in client.nodes()}
-    for line in plan_lines(spec.name, plan, package, placement, nodes):
+    for line in plan_lines(submission.name, plan, package, placement, nodes):
         shell.say(line)
     return placement
 
@@ -149,22 +140,22 @@ def _placement(shell: Shell, spec: JobSpec, plan: RunPlan, jobs: Jobs, package: 
 
 def _submit(shell: Shell, jobs: Jobs, *, ask: bool) -> list[Run]:
     """Pack, show, ask, upload, hand in: each job after those that it waits for."""
-    from nexus.launch.faces.jobfiles import pack_workspace
+    from nexus.launch.faces.jobfiles import waiting_for
+    from nexus.track.faces.client import TrackClient
 
     ids: dict[str, str] = {}
     runs = []
     with tempfile.TemporaryDirectory() as scratch:
         for spec in jobs.specs:
             target = Path(scratch) / spec.name
-            package = pack_workspace(spec, jobs.folder, target)
-            plan = _compiled(spec, package)
-            placement = _placement(shell, spec, replace(plan, after=()), jobs, package)
+            submission, package = _ready(shell, spec, jobs, target)
+            placement = _placement(shell, submission, package)
             if ask:
                 _ask(shell, placement)
             if package is not None:
-                _upload(shell, target, package)
-            plan = replace(plan, after=tuple(ids.get(other, other) for other in plan.after))
-            run = _client(shell).submit(_submission(spec, plan, jobs))
+                with shell.progress("Sending the workspace") as progress:
+                    TrackClient(shell.http).upload_blob(target, progress=progress)
+            run = _client(shell).submit(waiting_for(submission, ids))
             ids[spec.name] = run.id
             runs.append(run)
     return runs
@@ -183,19 +174,9 @@ def _ask(shell: Shell, placement: Placement) -> None:
         raise UsageError(f"this costs {placement.price:.2f} per hour, and nobody is here to ask", hint="Add --yes.")
 
 
-def _upload(shell: Shell, target: Path, package: Package) -> None:
-    from nexus.track.faces.client import TrackClient
-
-    client = TrackClient(shell.http)
-    if not shell.is_tty or shell.json or package.size_b < _BAR_FROM_B:
-        client.upload_blob(target)
-        return
-    with click.progressbar(length=package.size_b, label="Sending the workspace", file=sys.stderr) as bar:
-        client.upload_blob(target, progress=lambda done, _: bar.update(done - bar.pos))
-
-
 def _follow(shell: Shell, run: Run, *, alone: bool) -> int:
     """Its log to the end; returns its exit code."""
+    from nexus.app.preparing import shown_preparing
     from nexus.track.faces.client import TrackClient
     from nexus.track.faces.commands.logs import Printer
 
@@ -205,9 +186,10 @@ def _follow(shell: Shell, run: Run, *, alone: bool) -> int:
     try:
         _wait_for_machine(shell, client, run)
         printer = Printer(colour=shell.has_colour, times=False)
-        for line in TrackClient(shell.http).follow(run.id):
-            if not shell.json:
-                printer.print(line)
+        with shown_preparing(shell, client, run):
+            for line in TrackClient(shell.http).follow(run.id):
+                if not shell.json:
+                    printer.print(line)
         final = _last(client, run)
     except KeyboardInterrupt:
         shell.note(f"\n{run.name} goes on.  Follow: nexus logs -f {run.id}   Stop: nexus stop {run.id}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nexus.infra.ignores import workspace_files
-from nexus.infra.package import WORKSPACE_LIMIT_B, Package, pack
+from nexus.infra.package import WORKSPACE_LIMIT_B, Package, Progress, pack
 from nexus.kernel.errors import FileError, NotFoundError, UsageError
 from nexus.launch.core.compile import compile_job
 from nexus.launch.core.jobfile.argv import job_from_argv
@@ -91,14 +91,16 @@ def as_overrides(name: str | None, env: Iterable[str]) -> list[str]:
     return found
 
 
-def submission_of(spec: JobSpec, jobs: Jobs, target: Path) -> tuple[Submission, Package | None]:
+def submission_of(
+    spec: JobSpec, jobs: Jobs, target: Path, progress: Progress | None = None
+) -> tuple[Submission, Package | None]:
     """A job ready to be handed in, once the package at `target` (None: there is none) has been uploaded.
 
     Raises like `pack_workspace`; UsageError for an endpoint, which is no run.
     """
     if spec.kind == "deploy":
         raise UsageError(f"{spec.name} is of kind deploy", hint="An endpoint is made with client.endpoints.deploy.")
-    package = pack_workspace(spec, jobs.folder, target)
+    package = pack_workspace(spec, jobs.folder, target, progress)
     if package is None:
         plan = compile_job(spec)
     else:
@@ -112,7 +114,7 @@ def waiting_for(submission: Submission, ids: Mapping[str, str]) -> Submission:
     return replace(submission, plan=replace(submission.plan, after=after))
 
 
-def pack_workspace(spec: JobSpec, folder: Path, target: Path) -> Package | None:
+def pack_workspace(spec: JobSpec, folder: Path, target: Path, progress: Progress | None = None) -> Package | None:
     """Pack the job's folder into the file `target`; None when the job sends none, or there is nothing in it.
 
     Raises NotFoundError, UsageError (a link leads out), LimitError with the largest files.
@@ -123,4 +125,4 @@ def pack_workspace(spec: JobSpec, folder: Path, target: Path) -> Package | None:
     if not root.is_dir():
         raise NotFoundError(f"there is no folder {root}", hint="`workspace` names the folder that is sent.")
     files = workspace_files(root)
-    return pack(root, target, files, limit_b=WORKSPACE_LIMIT_B) if files else None
+    return pack(root, target, files, limit_b=WORKSPACE_LIMIT_B, progress=progress) if files else None
