@@ -45,7 +45,8 @@ class Terminal:
 def test_a_launch_shows_what_is_prepared_and_then_the_job(standing: House, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     (tmp_path / "job.yaml").write_text(
-        f"name: slow-setup\nsetup: |\n  echo installing\n  while [ ! -e {gate} ]; do sleep 0.05; done\nrun: echo trained\n"
+        "name: slow-setup\nrun: echo trained\n"
+        f"setup: |\n  echo installing\n  while [ ! -e {gate} ]; do sleep 0.05; done\n"
     )
     terminal = Terminal(standing, "launch", str(tmp_path / "job.yaml"))
     terminal.until("slow-setup: preparing")
