@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nexus.access.model import Purpose
 from nexus.access.service import Access
 from nexus.deploy.model import ENDPOINTS
 from nexus.kernel.errors import NotFoundError
 from nexus.kernel.identity import Principal, PrincipalKind, Role
 from nexus.kernel.records import Records
-from nexus.launch.model import FLEETS, NODES, RUN_LIFE, RUNS, TASK_LIFE, TASKS, Run, Submission, Task
+from nexus.launch.model import FLEETS, NODES, RUN_LIFE, RUNS, TASK_LIFE, TASKS, Machine, Run, Submission, Task
 from nexus.launch.service import Launch
 from nexus.launch.service.runs import find_run
 from nexus.track.model import StreamOwner
 from nexus.track.ports import RunStatus
 from nexus.track.service import Track
+
+_JOIN_S = 7 * 86_400.0  # a machine may wait long in its provider's queue before its agent joins
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,22 @@ class UseByRecords:
             "endpoint": len(await self.records.find(ENDPOINTS, {"project": project})),
         }
         return ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count)
+
+
+@dataclass(frozen=True)
+class JoinTokensByAccess:
+    """Tokens of machines that providers start, for `launch.ports.JoinTokens`."""
+
+    access: Access
+
+    async def issue(self, machine: Machine) -> str:
+        made = await self.access.create(
+            purpose=Purpose.JOIN, subject=machine.id, project=machine.project, lifetime_s=_JOIN_S
+        )
+        return made.secret
+
+    async def revoke(self, node: str) -> None:
+        await self.access.revoke_subject(Purpose.NODE, node)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class Settings:
     home: Path = _setting(Path("~/.nexus"), "The folder that holds everything this machine keeps.")
     host: str = _setting("127.0.0.1", "The address the server listens on.")
     port: int = _setting(7717, "The port of the API and the pages.")
+    public_url: str = _setting("", "The server's URL for machines that it starts elsewhere; empty: host and port.")
     gateway_port: int = _setting(7718, "The port of the gateway, where endpoints answer.")
     database: str = _setting("", "sqlite:///path or postgresql://...; empty: a SQLite file in the home.")
     blobs: str = _setting("", "A folder, or s3://bucket/prefix; empty: a folder in the home.")
@@ -42,6 +43,11 @@ class Settings:
         """Where this machine reaches its server."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 (compared, not bound)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def reached_at(self) -> str:
+        """Where other machines reach it."""
+        return self.public_url.rstrip("/") or self.url
 
     @property
     def database_url(self) -> str:

@@ -11,7 +11,15 @@ import structlog
 
 from nexus.access.adapters.vault import KeyVault
 from nexus.access.service import Access, Audit, People, Secrets
-from nexus.app.bridges import JobsByLaunch, LeasesByLaunch, ModelsByTrack, RunsByRecords, TokensByAccess, UseByRecords
+from nexus.app.bridges import (
+    JobsByLaunch,
+    JoinTokensByAccess,
+    LeasesByLaunch,
+    ModelsByTrack,
+    RunsByRecords,
+    TokensByAccess,
+    UseByRecords,
+)
 from nexus.app.database import open_metrics, open_records
 from nexus.app.home import Home
 from nexus.app.kinds import KINDS
@@ -26,7 +34,9 @@ from nexus.infra.records.cached import CachedRecords
 from nexus.kernel.blobs import Blobs
 from nexus.kernel.clock import Clock
 from nexus.kernel.records import Records
+from nexus.launch.adapters.providers import OpenProviders
 from nexus.launch.core.policy import Policy
+from nexus.launch.ports import Machinery, Surroundings
 from nexus.launch.service import Launch
 from nexus.track.adapters.log_files import LogFiles
 from nexus.track.ports import Leases
@@ -50,6 +60,7 @@ class Services:
     audit: Audit
     track: Track
     launch: Launch
+    providers: OpenProviders
     leases: Leases
     gateway: Gateway
     deploy: Deploy
@@ -62,6 +73,7 @@ class Services:
         """Open the gateway's port and start the control loops. Raises ConflictError when the port is taken."""
         await self.gateway.start(self.settings.host, self.settings.gateway_port)
         self.keep(self.launch.run_forever(), "launch")
+        self.keep(self.launch.provision_forever(), "machines")
         self.keep(self.deploy.run_forever(), "deploy")
 
     def keep(self, loop: Coroutine[Any, Any, None], name: str) -> None:
@@ -75,6 +87,7 @@ class Services:
         for loop in self.loops:
             loop.cancel()
         await asyncio.gather(*self.loops, return_exceptions=True)
+        await self.providers.close()
         await self.gateway.close()
         for close in reversed(self.closing):
             close()
@@ -99,6 +112,7 @@ async def open_services(settings: Settings) -> Services:
     secrets = Secrets(records, clock, KeyVault(settings.home / "secrets.key"))
     logs = LogFiles(settings.home / "logs")
     track = Track(records, blobs, metrics, logs, clock, system_entropy, hints, runs)
+    providers = OpenProviders(Surroundings(folder=str(settings.home / "providers"), url=settings.url))
     launch = Launch(
         records,
         clock,
@@ -107,6 +121,7 @@ async def open_services(settings: Settings) -> Services:
         tracker=track,
         mint=TokensByAccess(access),
         secrets=secrets,
+        machinery=Machinery(providers=providers, tokens=JoinTokensByAccess(access), url=settings.reached_at),
         policy=Policy(heartbeat_s=settings.heartbeat, lease_s=settings.lease),
     )
     gateway = Gateway(access.authenticate)
@@ -123,6 +138,7 @@ async def open_services(settings: Settings) -> Services:
         audit=Audit(records, clock),
         track=track,
         launch=launch,
+        providers=providers,
         leases=LeasesByLaunch(launch),
         gateway=gateway,
         deploy=deploy,

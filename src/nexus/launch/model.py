@@ -114,6 +114,7 @@ class RunPlan:
     max_price: float | None = None  # per hour, for the whole run
     retry: Retry = Retry()
     timeout_s: float | None = None
+    idle_stop_s: float | None = None  # the run is stopped once all its tasks did nothing for so long
     grace_s: float = 10.0  # between TERM and KILL
     priority: int = 50
     preemptible: bool = False  # may be stopped, and queued again, for a run of a higher priority
@@ -214,6 +215,7 @@ class Cause(StrEnum):
     HEALTH = "health"  # never became ready
     PEER = "peer"  # another task of the gang ended
     MEMORY = "memory"  # killed for using too much
+    IDLE = "idle"  # did nothing for longer than its idle_stop
     PREEMPTED = "preempted"  # it made room for a run of a higher priority
     INTERNAL = "internal"
 
@@ -234,10 +236,12 @@ class Run(Record):
     wanted: str = "run"  # run | stop
     rejections: tuple[str, ...] = ()  # why no machine fits, while it waits for one
     not_before: float = 0.0
+    until: float | None = None  # it runs on room that is kept for another from then on, and makes room if it must
     started: float | None = None
     ended: float | None = None
     exit_code: int | None = None
     cost: float = 0.0
+    work: float = 0.0  # cpu-seconds that its ended tasks held; an accelerator counts as 16 cpus
     user: str = ""
     job: str = ""  # the job file as the user wrote it
     tags: dict[str, str] = field(default_factory=dict)  # e.g. endpoint=..., template=...
@@ -272,6 +276,7 @@ class Task(Record):
     address: str = ""
     ports: dict[str, int] = field(default_factory=dict)  # name -> port, once READY
     healthy: bool = False
+    idle: bool = False  # for longer than the plan's idle_stop_s
     lease_until: float = 0.0
     started: float | None = None
     ended: float | None = None
@@ -425,6 +430,26 @@ class Offer:
     count: int | None = None  # how many could start now; None: unknown
     isolation: tuple[str, ...] = ("process",)
     unavailable: str = ""  # why this installation cannot start it today; empty: it can
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSource:
+    """Whose list prices they are, and the day on which they were read."""
+
+    name: str
+    read: str  # 2026-11-24
+    providers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceNote:
+    """What there is to say of a price list: it is a snapshot, and this is how old."""
+
+    made: str  # 2026-11-24
+    rows: int
+    sources: tuple[PriceSource, ...] = ()
+    age_days: int = 0
+    trouble: str = ""  # why a newer one is not used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nexus.launch.model import Fleet, Machine, Offer, Run
+from nexus.launch.model import Fleet, GpuNeed, Machine, Offer, PriceNote, Run
 from nexus.launch.protocol import Ticket
 
 Mint = Callable[[Run], Awaitable[str]]  # a token that may touch this run only; the task's NEXUS_TOKEN
@@ -123,6 +123,15 @@ class Providers(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machinery:
+    """All that starting machines takes."""
+
+    providers: Providers
+    tokens: JoinTokens
+    url: str  # the server, as machines that can reach it from outside do
+
+
 class Stream(Protocol):
     """One side of a call, over the network: messages as `calls` describes them, in order, or the end."""
 
@@ -136,6 +145,22 @@ class Stream(Protocol):
 
     async def close(self, why: str = "") -> None:
         """Hang up, with a few words for who looks. Nothing if that was done before."""
+        ...
+
+
+class Catalog(Protocol):
+    """List prices of machines that clouds rent out. A snapshot: nobody is asked when it is read."""
+
+    async def about(self) -> PriceNote:
+        """How old it is, and whose prices it holds."""
+        ...
+
+    async def offers(self, gpu: GpuNeed) -> Sequence[Offer]:
+        """Machines with these accelerators, as many or more; without any if none are needed."""
+        ...
+
+    async def refresh(self) -> PriceNote:
+        """Fetch today's prices and use them from now on. Raises MissingError, UnavailableError."""
         ...
 
 

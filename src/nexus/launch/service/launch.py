@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 
 from nexus.infra.hints import Hints
 from nexus.kernel.clock import Clock
+from nexus.kernel.errors import MissingError
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal
 from nexus.kernel.records import Records, Value
 from nexus.launch.core.policy import Policy
 from nexus.launch.model import Node, Placement, Run, Submission, Task
-from nexus.launch.ports import Entropy, Mint, Secrets, Tracker
+from nexus.launch.ports import Entropy, Machinery, Mint, Secrets, Tracker
 from nexus.launch.protocol import Desired, NodeInfo, Report
 from nexus.launch.service.channel import Channel
 from nexus.launch.service.context import Context, Rules
+from nexus.launch.service.fleets import Fleets
 from nexus.launch.service.inputs import Inputs
 from nexus.launch.service.nodes import Nodes
 from nexus.launch.service.presence import Presence
+from nexus.launch.service.provisioning import Provisioning
 from nexus.launch.service.relay import Relay
 from nexus.launch.service.runs import Runs
 from nexus.launch.service.scheduler import Scheduler
@@ -39,6 +42,7 @@ class Launch:
         tracker: Tracker,
         mint: Mint,
         secrets: Secrets | None = None,
+        machinery: Machinery | None = None,
         policy: Policy = Policy(),  # noqa: B008  (frozen)
         rules: Rules = Rules(),  # noqa: B008  (frozen)
     ) -> None:
@@ -62,6 +66,8 @@ class Launch:
         self.relay = Relay(self._context)
         self._channel = Channel(self._context, inputs, self.relay)
         self._scheduler = Scheduler(self._context, inputs)
+        self._provisioning = Provisioning(self._context, machinery) if machinery is not None else None
+        self._fleets = Fleets(self._context, self._provisioning) if self._provisioning is not None else None
 
     # ------------------------------------------------------------------ runs
 
@@ -152,6 +158,24 @@ class Launch:
     async def remove(self, principal: Principal, reference: str) -> Node:
         """Forget a node. Raises ConflictError while it holds tasks."""
         return await self._nodes.remove(principal, reference)
+
+    # ------------------------------------------------------------------ machines
+
+    @property
+    def fleets(self) -> Fleets:
+        """Machines that providers start. Raises MissingError where the server was opened without any."""
+        if self._fleets is None:
+            raise MissingError("this server starts no machines", hint="Join one: nexus agent join URL TOKEN")
+        return self._fleets
+
+    async def provision_once(self) -> bool:
+        """One look at the machines, applied; False when it should look again at once."""
+        return self._provisioning is None or await self._provisioning.provision_once()
+
+    async def provision_forever(self) -> None:
+        """Start and end machines until cancelled."""
+        if self._provisioning is not None:
+            await self._provisioning.run_forever()
 
     # ------------------------------------------------------------------ agents
 
