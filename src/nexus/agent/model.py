@@ -12,7 +12,8 @@ LOG = "log"  # the name of a task's log among its streams; every other stream is
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How a task's process ended. `killed_for`: timeout | lease | stop (by its shim), reboot, or nothing.
+    """How a task's process ended. `killed_for`: timeout | lease | stop | memory (by its shim, or the last by the
+    kernel), reboot, or nothing.
 
     Neither a code nor a signal: nobody saw the end, only its absence.
     """
@@ -53,6 +54,7 @@ class LocalTask:
     signal: int | None = None
     ports: dict[str, int] = field(default_factory=dict)
     healthy: bool = False
+    idle: bool = False  # for longer than its order's idle_stop_s
     started: bool = False
     stop: Cause | None = None  # why it must end, once somebody decided so
     log_end: int = 0  # of an ended task

@@ -11,6 +11,7 @@ from nexus.launch.ports import Stream
 from nexus.launch.protocol import ArtifactReport, CallOrder, Desired, Report, TaskOrder
 
 Say = Callable[[str], None]  # a line by Nexus in the task's log
+UsedCpu = Callable[[TaskOrder], float | None]  # cpu-seconds of a task so far; None: this machine does not tell
 Fetch = Callable[[str], AsyncIterator[bytes]]  # a blob's bytes by its digest
 
 

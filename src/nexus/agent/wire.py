@@ -253,6 +253,7 @@ async def open_agent(home: Path, member: Membership, options: Options | None = N
             random.SystemRandom().random,
             chosen.note,
             Calls(channel.dial, doors, clock, shell=member.terms.shell),
+            doors.used_cpu_s,
         )
     finally:
         launcher.close()

@@ -97,6 +97,7 @@ class TaskReport:
     signal: int | None = None
     ports: dict[str, int] = field(default_factory=dict)
     healthy: bool = False
+    idle: bool = False  # for longer than its order's idle_stop_s
     log_end: int = 0  # bytes of log spooled so far; an ended task's log is whole when the server has this many
 
 
@@ -156,6 +157,7 @@ class TaskOrder:
     )  # name -> sha256 of a packed folder or file, resolved by the server
     outputs: tuple[str, ...] = ()
     timeout_s: float | None = None
+    idle_stop_s: float | None = None
     grace_s: float = 10.0
     token: str = ""  # scoped to the run; the task's NEXUS_TOKEN
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nexus.agent.adapters.home import Home
-from nexus.agent.adapters.sessions import kill_marked, signal_session
-from nexus.agent.adapters.shim.formats import decode_spec, start_ticks
+from nexus.agent.adapters.sessions import kill_marked, signal_session, used_cpu_s
+from nexus.agent.adapters.shim.formats import decode_spec, decode_status, start_ticks
 from nexus.agent.adapters.variables import machine_variables, own_path
 from nexus.agent.adapters.visitors import Process
 from nexus.kernel.errors import ConflictError, MissingError, UnavailableError
@@ -67,6 +67,14 @@ class Inside:
         if (home.path / "visitors").exists():
             marker = decode_spec((home.job / "spec").read_bytes())["marker"][0]
             await asyncio.to_thread(kill_marked, marker.encode())
+
+    def used_cpu_s(self, task: TaskOrder) -> float | None:
+        """Of all its processes until now, for `ports.UsedCpu`."""
+        try:
+            status = decode_status((self._home.task(task).job / "claim").read_bytes())
+        except FileNotFoundError:
+            return None
+        return used_cpu_s(int(status.get("shim") or 0))
 
     def sweep(self) -> None:
         """End the visitors of an agent that was killed: nobody hears them any more."""

@@ -1,4 +1,4 @@
-"""Processes by what they have in common: a session, or a mark in their environment."""
+"""Processes by what they have in common: a session, a mark in their environment, or an ancestor."""
 
 from __future__ import annotations
 
@@ -40,6 +40,21 @@ def _session(leader: int) -> list[int]:
             if int(words[3]) == leader and words[0] not in {b"Z", b"X"}:
                 found.append(pid)
     return found
+
+
+def used_cpu_s(root: int) -> float | None:
+    """Of a process's descendants, and of those that it has outlived; None where there is no /proc."""
+    ticks, waiting = 0, [root]
+    if not Path(f"/proc/{root}/task/{root}/children").exists():
+        return None
+    while waiting:
+        pid = waiting.pop()
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            words = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            ticks += sum(map(int, words[13:15] if pid == root else words[11:15]))  # its own, then ended children's
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                waiting += map(int, (thread / "children").read_bytes().split())
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _processes() -> list[int]:

@@ -18,5 +18,6 @@ def task_report(task: LocalTask, log_end: int) -> TaskReport:
         signal=task.signal,
         ports=task.ports,
         healthy=task.healthy,
+        idle=task.idle and not task.ended,
         log_end=task.log_end if task.ended else log_end,
     )

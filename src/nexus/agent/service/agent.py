@@ -10,8 +10,9 @@ from nexus.agent.core.leases import delay_s, next_expiry, renewed
 from nexus.agent.core.reconcile import Begin, End, Follow, Forget, reconcile
 from nexus.agent.core.reports import task_report
 from nexus.agent.model import LOG, LocalTask
-from nexus.agent.ports import Channel, Journal, Runner, Spool
+from nexus.agent.ports import Channel, Journal, Runner, Spool, UsedCpu
 from nexus.agent.service.calls import Calls
+from nexus.agent.service.idling import Pulse
 from nexus.agent.service.keeping import Keeper, World
 from nexus.kernel.clock import Clock
 from nexus.kernel.errors import DeniedError, NexusError
@@ -39,6 +40,7 @@ class Agent:
         chance: Callable[[], float],
         note: Callable[[str], None] = lambda _: None,
         calls: Calls | None = None,
+        used_cpu_s: UsedCpu = lambda _: None,
     ) -> None:
         self.info = info
         self._channel = channel
@@ -68,6 +70,7 @@ class Agent:
             lease=self._leases_get,
             changed=self._changed.set,
             ended=calls.task_ended if calls else lambda _: None,
+            pulse=Pulse(used_cpu_s, calls.used if calls else lambda _: None),
         )
 
     @property

@@ -12,6 +12,7 @@ from nexus.agent.core.outcome import ended
 from nexus.agent.core.remembering import matters
 from nexus.agent.model import LOG, Exit, LocalTask
 from nexus.agent.ports import Channel, Journal, Runner, Spool
+from nexus.agent.service.idling import Idling, Pulse
 from nexus.agent.service.shipping import Shipper
 from nexus.kernel.clock import Clock
 from nexus.kernel.errors import NexusError, UnavailableError
@@ -34,6 +35,7 @@ class World:
     lease: Callable[[str], float | None]  # when a task's lease ends; None while the server has not said so
     changed: Callable[[], None]  # something is to be reported
     ended: Callable[[TaskOrder], None]  # a task has, and nobody stays in it
+    pulse: Pulse  # of tasks that are stopped when they are idle
 
 
 class _NotWantedError(Exception):
@@ -183,6 +185,7 @@ class Keeper:
         runner, clock = self._world.runner, self._world.clock
         since = clock.monotonic()
         next_check = since
+        idling = Idling(self.task.order, self._world.pulse, clock) if self.task.order.idle_stop_s else None
         while True:
             seen = await runner.look(self.task.order)
             if seen.exit is not None:
@@ -191,6 +194,8 @@ class Keeper:
                 self._set(detail=seen.detail)
             health = self.task.order.health
             pause = _WATCH_S
+            if idling is not None and self.task.stop is None:
+                self._set(idle=idling.look())
             if health is not None and self.task.stop is None:
                 if clock.monotonic() >= next_check:
                     await self._check_health(since)

@@ -28,6 +28,7 @@ def observe(task: Task, report: TaskReport, now: float) -> Task | None:
         signal=report.signal if ends else None,
         ports=dict(report.ports) or task.ports,
         healthy=report.healthy and not ends,
+        idle=report.idle and not ends,
         started=now if task.started is None and report.state is TaskState.RUNNING else task.started,
         ended=now if ends else None,
     )

@@ -57,6 +57,7 @@ def order_of(
         inputs=dict(inputs),
         outputs=plan.outputs,
         timeout_s=plan.timeout_s,
+        idle_stop_s=plan.idle_stop_s,
         grace_s=plan.grace_s,
         token=token,
     )

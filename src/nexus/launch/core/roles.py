@@ -85,6 +85,7 @@ def run_plan(spec: JobSpec, roles: tuple[RolePlan, ...], **changes: Any) -> RunP
         "max_price": spec.resources.max_price,
         "retry": Retry(max=spec.retry.max, on=spec.retry.on, backoff_s=spec.retry.backoff),
         "timeout_s": spec.timeout,
+        "idle_stop_s": spec.idle_stop or None,
         "grace_s": spec.grace,
         "priority": spec.priority,
         "preemptible": spec.preemptible,

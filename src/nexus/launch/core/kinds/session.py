@@ -1,4 +1,4 @@
-"""`kind: session`: something a person works in, such as a notebook; it listens on a port until it is stopped."""
+"""`kind: session`: something a person works in, such as a notebook; it listens on a port until stopped, or idle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from nexus.launch.core.jobkind import JobKind
 from nexus.launch.core.roles import need_command, role_plan, run_plan
 from nexus.launch.core.spec import JobSpec, Section
 from nexus.launch.model import OnExit, Port, RunPlan
+
+IDLE_STOP_S = 3600.0  # people forget what they left open
 
 
 class SessionSection(Section):
@@ -23,7 +25,7 @@ class Session:
         role = role_plan(spec, "session", on_exit=OnExit.ANY)
         if not role.ports:
             role = role_plan(spec, "session", on_exit=OnExit.ANY, ports=(Port("http"),))
-        return run_plan(spec, (role,))
+        return run_plan(spec, (role,), idle_stop_s=IDLE_STOP_S if spec.idle_stop is None else spec.idle_stop or None)
 
 
 JOB_KIND: JobKind[SessionSection] = Session()

@@ -52,6 +52,8 @@ class JobSpec(Section):
     """When a failed attempt is tried again."""
     timeout: Seconds | None = None
     """How long an attempt may take, such as 2h."""
+    idle_stop: Seconds | None = None
+    """Stopped after doing nothing for so long, such as 30m; 0: never. A session's is 1h, other kinds have none."""
     grace: Seconds = 10.0
     """Time between asking a task to stop and killing it."""
     priority: int = Field(default=50, ge=0, le=100)
