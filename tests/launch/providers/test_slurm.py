@@ -58,7 +58,7 @@ async def a_machine(provider: Slurm, fleet: Fleet, name: str) -> Machine:
 async def started(provider: Slurm, fleet: Fleet, name: str) -> AsyncIterator[Machine]:
     machine = await a_machine(provider, fleet, name)
     try:
-        handle = await provider.start(fleet, machine, replace(TICKET, capacity=machine.offer.capacity))
+        handle = await provider.start(fleet, machine, TICKET)
         yield replace(machine, handle=handle)
     finally:
         await provider.stop(fleet, machine)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from nexus.launch.core.machines import STARTING, blocks, node_of, offer_name
 from nexus.launch.core.placement.rooms import Rooms
 from nexus.launch.core.policy import Policy
+from nexus.launch.core.renting import rented_price
 from nexus.launch.core.scheduling import Unmet
 from nexus.launch.model import MACHINE_LIFE, Fleet, Machine, Node, Offer, Placement, Task
 from nexus.launch.ports import MachineSighting
@@ -186,7 +187,8 @@ def _place_with(rooms: Rooms, need: Unmet, choices: Mapping[str, Choice]) -> Pla
     if not choices:
         return Placement(reason=need.reason)
     for key, (fleet, offer) in choices.items():
-        rooms.put(node_of(offer, key, offer_name(fleet, offer), need.run.project))
+        rented = replace(offer, price=rented_price(need.run.plan, need.wanted, offer))
+        rooms.put(node_of(rented, key, offer_name(fleet, offer), need.run.project))
     placement = rooms.place(need.run.plan, need.wanted, spent=need.spent, project=need.run.project)
     for key in choices:
         rooms.drop(key)

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class Slurm:
         if machine.id in known:
             return {"job": known[machine.id].job}
         folder = self._place(fleet, machine)
-        _write_ticket(folder, ticket)
+        _write_ticket(folder, replace(ticket, capacity=machine.offer.capacity))  # of a node that others use too
         job = await self._ask(fleet, "sbatch", *self._words(fleet, machine, folder))
         return {"job": job.strip().partition(";")[0]}
 
