@@ -142,6 +142,9 @@ def test_a_dev_environment_is_a_session_that_stays() -> None:
     (role,) = compile_job(spec).roles
     assert (spec.kind, role.script) == ("session", "set +o pipefail\npip install x\nexec sleep infinity\n")
     assert "job.yaml:2: ide is not used" in warned(spec)
+    assert compile_job(spec).idle_stop_s is None
+    assert compile_job(one("type: dev-environment\ninactivity_duration: 2h\n")).idle_stop_s == 7200
+    assert compile_job(one("type: dev-environment\ninactivity_duration: off\n")).idle_stop_s is None
 
 
 def test_files_beside_the_job_file_are_sent_with_its_folder() -> None:

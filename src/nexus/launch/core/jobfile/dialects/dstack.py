@@ -141,7 +141,10 @@ def _dev_environment(draft: Draft, said: Mapping[str, Tree]) -> None:
     """A session that prepares itself and stays, until it is stopped."""
     draft.put("kind", "session", said["type"])
     reason = "no editor is put there; log in to the machine with your own"
-    draft.unused(said, "", {"ide": reason, "version": reason, "inactivity_duration": "stop it with `nexus stop RUN`"})
+    draft.unused(said, "", {"ide": reason, "version": reason})
+    inactive = said.get("inactivity_duration")
+    idle_s = parts.duration(draft, inactive, "inactivity_duration") if inactive is not None else None
+    draft.put("idle_stop", idle_s or 0, inactive or said["type"])
     lines = [*parts.lines(draft, said.get("setup"), "setup"), *parts.lines(draft, said.get("init"), "init")]
     draft.put("run", parts.script(draft, said, [*lines, "exec sleep infinity"]), said.get("init", said["type"]))
     if "ports" in said:
