@@ -19,10 +19,12 @@ from nexus.agent.adapters.home import Home
 from nexus.agent.adapters.http_channel import HttpChannel
 from nexus.agent.adapters.http_wire import HttpWire
 from nexus.agent.adapters.inside import Inside
+from nexus.agent.adapters.isolation.levels import Isolation
 from nexus.agent.adapters.journal import FileJournal
 from nexus.agent.adapters.launcher import Launcher
+from nexus.agent.adapters.preparing import SETUP_TIMEOUT_S, Preparation
 from nexus.agent.adapters.probe import probe
-from nexus.agent.adapters.processes import SETUP_TIMEOUT_S, ProcessRunner
+from nexus.agent.adapters.processes import ProcessRunner
 from nexus.agent.adapters.spool import DiskSpool
 from nexus.agent.adapters.sweeping import sweep
 from nexus.agent.model import LocalTask
@@ -42,6 +44,8 @@ class Terms:
     region: str = ""
     network: str = ""  # machines that name the same one are close to each other
     shell: bool = False  # admins of the project may work on the machine itself
+    sandbox: bool = False  # every task is kept in a sandbox or a container, whatever its job says
+    share: tuple[str, ...] = ()  # folders that tasks in a sandbox or container may read, beside their own
     provider: str = ""  # what started it, where it was not its owner
     address: str = ""  # by which others reach its tasks, where that is not the one by which it reaches the server
     capacity: Capacity | None = None  # what of the machine is ours; None: all of it
@@ -228,34 +232,43 @@ async def open_agent(home: Path, member: Membership, options: Options | None = N
     wire = HttpWire(member.url, member.token, agent=f"nexus-agent/{__version__}", ca_file=chosen.ca_file)
     launcher = Launcher(folder, info.boot)
     spool = DiskSpool(folder)
+    environments = Environments(folder.environments)
+    isolation = _isolation(folder, info, member.terms)
     runner = ProcessRunner(
         folder,
         launcher,
-        Environments(folder.environments),
-        spool,
+        environments,
+        Preparation(folder, launcher, environments, spool, isolation, chosen.setup_timeout_s),
+        isolation,
         address=info.address,
         api_url=member.url,
-        setup_timeout_s=chosen.setup_timeout_s,
     )
     journal = FileJournal(folder, chosen.note)
     channel, clock, doors = HttpChannel(wire), LeaseClock(), Inside(folder)
     try:
         doors.sweep()
         journal.load()  # puts aside what cannot be read, before the sweep looks
-        await sweep(folder, launcher)
-        yield Agent(
+        await sweep(folder, launcher, isolation.has_containers)
+        agent = Agent(
             channel,
             runner,
             spool,
             journal,
             clock,
-            info,
+            replace(info, isolation=isolation.levels),
             random.SystemRandom().random,
             chosen.note,
             Calls(channel.dial, doors, clock, shell=member.terms.shell),
             doors.used_cpu_s,
         )
+        isolation.find_out(lambda: agent.learn(replace(agent.info, isolation=isolation.levels)))
+        yield agent
     finally:
+        isolation.close()
         launcher.close()
         wire.close()
         os.close(lock)
+
+
+def _isolation(folder: Home, info: NodeInfo, terms: Terms) -> Isolation:
+    return Isolation(folder, info.boot, required=terms.sandbox, shared=tuple(Path(path) for path in terms.share))

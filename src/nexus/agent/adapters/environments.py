@@ -43,13 +43,16 @@ os.execv({uv!r}, [{uv!r}, "pip", *sys.argv[1:]])
 '''
 
 
-def environment_hash(setup: str, files: Mapping[str, bytes]) -> str:
-    """The name of the environment that `setup` makes, given the contents of the files it reads."""
+def environment_hash(setup: str, files: Mapping[str, bytes], sharers: str = "") -> str:
+    """The name of the environment that `setup` makes, given the contents of the files it reads.
+
+    `sharers` are the only ones who may use it; empty: everybody.
+    """
     digest = hashlib.sha256()
     parts = [setup.encode(), platform.platform().encode(), sys.version.encode(), sys.prefix.encode()]
     for name, content in sorted(files.items()):
         parts += [name.encode(), content]
-    for part in parts:
+    for part in [*parts, *([sharers.encode()] if sharers else [])]:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()[:32]
@@ -69,6 +72,26 @@ def read_setup_files(work: Path, names: tuple[str, ...]) -> dict[str, bytes]:
             )
         found[name] = path.read_bytes()
     return found
+
+
+@asynccontextmanager
+async def locked(file: Path, waiting: Callable[[], None]) -> AsyncIterator[None]:
+    """Hold the lock on a file. `waiting` is called once if another holds it."""
+    fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        said = False
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not said:
+                    waiting()
+                    said = True
+                await asyncio.sleep(0.1)
+        yield
+    finally:
+        os.close(fd)
 
 
 class Environments:
@@ -94,21 +117,8 @@ class Environments:
     @asynccontextmanager
     async def building(self, name: str, waiting: Callable[[], None]) -> AsyncIterator[bool]:
         """Hold the lock on an environment; gives whether it still has to be built. `waiting` is called if others do."""
-        fd = os.open(self.folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            said = False
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if not said:
-                        waiting()
-                        said = True
-                    await asyncio.sleep(0.1)
+        async with locked(self.folder / f"{name}.lock", waiting):
             yield not self.is_ready(name)
-        finally:
-            os.close(fd)
 
     async def create(self, name: str) -> None:
         """An empty environment. Raises MissingError, LimitError."""

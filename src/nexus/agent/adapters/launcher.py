@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shutil
 import signal
+import subprocess
+import threading
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,13 +24,20 @@ from nexus.kernel.errors import LimitError, UsageError
 from nexus.kernel.units import format_bytes
 
 LOG_CAP_B = 64 * 1024 * 1024  # of a task's log that the server does not have yet
+_CLOSING_S = 60.0  # for a container's engine to end what it started
 _PIPE_B = 65_536
 _CALM_S = 0.005  # wake-ups are looked at this often at most, however often a job writes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What a shim shall run. `letters`: the log streams of its standard output and error."""
+    """What a shim shall run. `letters`: the log streams of its standard output and error.
+
+    `groups` are control groups to start it in, `own_groups` those of this process in the same order. A `wrapped`
+    program is within another, whose exit codes above 128 are signals; one that `shields` it dies of the signals that
+    are meant for it. `closing` ends what a killed wrapper leaves behind; `enter` and `enter_tty` are the words before
+    the command of somebody who comes in, without and with a terminal.
+    """
 
     argv: tuple[str, ...]
     env: dict[str, str]
@@ -34,6 +45,15 @@ class Program:
     timeout_s: float | None = None
     grace_s: float = 10.0
     letters: tuple[str, str] = ("o", "e")
+    secrets: tuple[str, ...] = ()  # values that must not get into the log, nor stay on the disk
+    memory_b: int = 0
+    groups: tuple[Path, ...] = ()
+    own_groups: tuple[Path, ...] = ()
+    wrapped: bool = False
+    shields: bool = False
+    closing: tuple[str, ...] = ()
+    enter: tuple[str, ...] = ()
+    enter_tty: tuple[str, ...] = ()
 
 
 class Launcher:
@@ -79,6 +99,15 @@ class Launcher:
             "grace_s": [str(program.grace_s)],
             "cap_b": [str(self._log_cap_b)],
             "letters": list(program.letters),
+            "secrets": list(program.secrets),
+            "memory_b": [str(program.memory_b)],
+            "groups": [str(group) for group in program.groups],
+            "own_groups": [str(group) for group in program.own_groups],
+            "wrapped": ["yes" if program.wrapped else "no"],
+            "shields": ["yes" if program.shields else "no"],
+            "closing": list(program.closing),
+            "enter": list(program.enter),
+            "enter_tty": list(program.enter_tty),
             "boot": [self._boot],
         }
         try:
@@ -127,11 +156,13 @@ class Launcher:
 
     def _abandoned(self, place: Path, status: dict[str, str]) -> Exit:
         """The shim is dead and left no end: it was killed, or the machine was restarted."""
-        if decode_spec((place / "spec").read_bytes())["boot"] != [self._boot]:
+        spec = decode_spec((place / "spec").read_bytes())
+        if spec["boot"] != [self._boot]:
             return Exit(killed_for="reboot")
         job = int(status.get("job") or 0)
         if job and start_ticks(job) == status.get("job_start"):
             os.killpg(job, signal.SIGKILL)
+        _close(spec)
         return Exit(detail="its shim was killed, and the job with it")
 
     def stop(self, place: Path) -> None:
@@ -210,6 +241,25 @@ class _News:
         self.count += 1
         woken, self.woken = self.woken, asyncio.Event()
         woken.set()
+
+
+def _close(spec: dict[str, list[str]]) -> None:
+    """End what a wrapper left behind, without waiting for it."""
+    closing, env = spec.get("closing", []), dict(pair.split("=", 1) for pair in spec["env"])
+    program = shutil.which(closing[0], path=env.get("PATH")) if closing else None
+    if program is None:
+        return
+    run = partial(
+        subprocess.run,
+        [program, *closing[1:]],
+        env=env,
+        timeout=_CLOSING_S,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    threading.Thread(target=run, daemon=True).start()
 
 
 def _read_exit(place: Path) -> Exit | None:

@@ -1,4 +1,4 @@
-"""Tasks as processes of this machine, each under a shim."""
+"""Tasks as processes of this machine, in a sandbox, or in containers, each under a shim."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ import os
 import shutil
 import socket
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 
-from nexus.agent.adapters.environments import Environments, environment_hash, read_setup_files
+from nexus.agent.adapters.environments import Environments
+from nexus.agent.adapters.groups import Groups
 from nexus.agent.adapters.home import Home, TaskHome
+from nexus.agent.adapters.isolation.levels import CONTAINER, SANDBOX, Isolation
 from nexus.agent.adapters.launcher import Launcher, Program
-from nexus.agent.adapters.shim.formats import now_s
-from nexus.agent.adapters.spool import DiskSpool
-from nexus.agent.adapters.workspace import input_path, prepare_files
-from nexus.agent.core.outcome import in_words
-from nexus.agent.model import Exit, Sighting
+from nexus.agent.adapters.preparing import Preparation, read_image, shell_argv, shell_of, write_script
+from nexus.agent.adapters.workspace import input_path
+from nexus.agent.core.secrecy import secret_values
+from nexus.agent.model import Sighting
 from nexus.agent.ports import Fetch, Say
-from nexus.kernel.errors import JobError, LimitError, MissingError
+from nexus.kernel.errors import LimitError
 from nexus.launch.core.environment import environment, port_variable
 from nexus.launch.protocol import TaskOrder
-
-SETUP_TIMEOUT_S = 1800.0
-_TAIL_LINES = 3
-_PREPARING = "preparing the environment"
 
 
 class ProcessRunner:
@@ -35,91 +32,24 @@ class ProcessRunner:
         home: Home,
         launcher: Launcher,
         environments: Environments,
-        spool: DiskSpool,
+        preparation: Preparation,
+        isolation: Isolation,
         *,
         address: str,
         api_url: str,
-        setup_timeout_s: float = SETUP_TIMEOUT_S,
     ) -> None:
         self._home = home
         self._launcher = launcher
         self._environments = environments
-        self._spool = spool
+        self._preparation = preparation
+        self._isolation = isolation
+        self._groups = Groups(home.path)
         self._address = address
         self._api_url = api_url
-        self._setup_timeout_s = setup_timeout_s
         self._held: dict[str, list[int]] = {}  # ports given to tasks that may not listen yet
 
     async def prepare(self, order: TaskOrder, fetch: Fetch, say: Say) -> None:
-        if order.image is not None:
-            raise MissingError(
-                f"this node cannot run the container image {order.image}",
-                hint="Leave `image` out and prepare the environment with `setup`.",
-            )
-        home = self._home.task(order)
-        home.make()
-        await self._end_setup(home)
-        await prepare_files(order, home, fetch)
-        if order.setup:
-            await self._prepare_environment(order, home, say)
-
-    async def _prepare_environment(self, order: TaskOrder, home: TaskHome, say: Say) -> None:
-        name = environment_hash(order.setup, read_setup_files(home.work, order.setup_files))
-        home.environment.write_text(name)
-        if self._environments.is_ready(name):
-            return
-        waiting = lambda: say("waiting for the environment, which another task prepares")  # noqa: E731
-        async with self._environments.building(name, waiting) as is_needed:
-            if not is_needed:
-                return
-            say(_PREPARING)
-            started = now_s()
-            await self._environments.create(name)
-            await self._run_setup(order, home, name)
-            await asyncio.to_thread(self._environments.finish, name)
-            say(f"the environment is ready after {now_s() - started:.1f} s")
-        for gone in await asyncio.to_thread(self._environments.evict, self._used_environments()):
-            say(f"removed an environment to make room: {gone}")
-
-    async def _run_setup(self, order: TaskOrder, home: TaskHome, name: str) -> None:
-        home.setup.mkdir(mode=0o700)
-        program = Program(
-            argv=shell(_script(home.setup, order.setup)),
-            env=self._environments.variables(name) | order.env | order.secrets | self._environments.pinned(name),
-            cwd=home.work,
-            timeout_s=self._setup_timeout_s,
-            grace_s=order.grace_s,
-            letters=("n", "n"),
-        )
-        try:
-            self._launcher.start(home.setup, home, program)
-            end = await self._until_end(home)
-        finally:
-            await self._end_setup(home)
-        if end.exit_code != 0 or end.signal:
-            words = f"it took longer than {self._setup_timeout_s:g} s" if end.killed_for == "timeout" else in_words(end)
-            words = "its lease ran out" if end.killed_for == "lease" else words
-            raise JobError(f"the setup failed: {words}", hint=self._last_words(order))
-
-    def _last_words(self, order: TaskOrder) -> str:
-        """What the setup said last, on one line: reasons stand in tables; the whole of it stands in the log."""
-        lines = [line.strip() for line in self._spool.tail(order, _TAIL_LINES).splitlines()]
-        return " / ".join(line for line in lines if line and line != _PREPARING)
-
-    async def _until_end(self, home: TaskHome) -> Exit:
-        while True:
-            seen = self._launcher.look(home.setup)
-            if seen.exit is not None:
-                return seen.exit
-            await self._launcher.activity(home, 1.0)
-
-    async def _end_setup(self, home: TaskHome) -> None:
-        """No setup of this task runs any more, be it one of a killed agent."""
-        while home.setup.exists() and self._launcher.look(home.setup).alive:
-            self._launcher.stop(home.setup)
-            await self._launcher.activity(home, 0.2)
-        self._launcher.forget(home.setup)
-        shutil.rmtree(home.setup, ignore_errors=True)
+        await self._preparation.prepare(order, fetch, say)
 
     async def choose_ports(self, order: TaskOrder) -> dict[str, int]:
         taken = {port for ports in self._held.values() for port in ports}
@@ -136,20 +66,50 @@ class ProcessRunner:
             return
         self.extend(order, lease_until)
         home.job.mkdir(mode=0o700, exist_ok=True)
-        argv = order.argv or shell(_script(home.job, order.script))
-        program = Program(
-            argv=argv,
-            env=self.variables(order, ports, home),
+        level = self._isolation.level(order)
+        if level == CONTAINER:
+            program = await self._in_container(order, home, ports)
+        else:
+            program = self._as_process(order, home, ports, is_sandboxed=level == SANDBOX)
+        self._launcher.start(home.job, home, program)
+
+    def _as_process(self, order: TaskOrder, home: TaskHome, ports: Mapping[str, int], *, is_sandboxed: bool) -> Program:
+        name = home.environment.read_text() if home.environment.exists() else None
+        told = self._environments.variables(name) | self._told(order, home, ports) | self._environments.pinned(name)
+        program = self._program(order, home, told, shell_argv(write_script(home.job, order.script)))
+        if is_sandboxed:
+            readable = () if name is None else (self._environments.path(name),)
+            enclosure = self._isolation.enclosure(order, home, *readable)
+            program = self._isolation.in_sandbox(home.job, program, enclosure)
+        return self._held_to(order, home, program)
+
+    async def _in_container(self, order: TaskOrder, home: TaskHome, ports: Mapping[str, int]) -> Program:
+        image = read_image(home)
+        containers = await self._isolation.containers(image.ref)
+        told = self._preparation.container_variables() | self._told(order, home, ports)
+        told["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(len(order.gpus))))  # the others are not in there
+        program = self._program(order, home, told, shell_argv(write_script(home.job, order.script), shell_of(image)))
+        program = containers.around(image, home, home.job, program, self._isolation.enclosure(order, home))
+        return program if containers.engine.limits else self._held_to(order, home, program)
+
+    def _program(self, order: TaskOrder, home: TaskHome, env: dict[str, str], script: tuple[str, ...]) -> Program:
+        return Program(
+            argv=order.argv or script,
+            env=env,
             cwd=home.work,
             timeout_s=order.timeout_s,
             grace_s=order.grace_s,
+            secrets=secret_values(order),
         )
-        self._launcher.start(home.job, home, program)
 
-    def variables(self, order: TaskOrder, ports: Mapping[str, int], home: TaskHome) -> dict[str, str]:
-        """Everything in the task's environment; nothing else of the agent's gets there."""
-        name = home.environment.read_text() if home.environment.exists() else None
-        told = environment(
+    def _held_to(self, order: TaskOrder, home: TaskHome, program: Program) -> Program:
+        """With no more than the memory and the share of cpu that the task asked for."""
+        made, own = self._groups.make(home.path.name, cpu=order.cpu, memory_b=order.memory_b)
+        return replace(program, memory_b=order.memory_b, groups=tuple(made), own_groups=tuple(own))
+
+    def _told(self, order: TaskOrder, home: TaskHome, ports: Mapping[str, int]) -> dict[str, str]:
+        """What a task is told, wherever it runs; nothing else of the agent's gets there."""
+        result = environment(
             order,
             ports=ports,
             address=self._address,
@@ -157,8 +117,7 @@ class ProcessRunner:
             outputs=str(home.outputs),
             devices=self._environments.devices,
         )
-        result = self._environments.variables(name) | told | self._environments.pinned(name)
-        paths = [str(self._home.sdk), *([told["PYTHONPATH"]] if told.get("PYTHONPATH") else [])]
+        paths = [str(self._home.sdk), *([result["PYTHONPATH"]] if result.get("PYTHONPATH") else [])]
         result["PYTHONPATH"] = os.pathsep.join(paths)
         result["NEXUS_SPOOL"] = str(home.spool)
         result["NEXUS_CHECKPOINTS"] = str(self._home.run_checkpoints(order))
@@ -199,22 +158,6 @@ class ProcessRunner:
         self._home.forget(order)
         self._held.pop(order.task, None)
         await asyncio.to_thread(shutil.rmtree, home.path, ignore_errors=True)
-
-    def _used_environments(self) -> frozenset[str]:
-        return frozenset(file.read_text() for file in self._home.tasks.glob("*/environment"))
-
-
-def shell(script: Path) -> tuple[str, ...]:
-    """How a script is run: it stops at the first command that fails, as a Makefile does."""
-    bash = shutil.which("bash")
-    return (bash, "-eo", "pipefail", str(script)) if bash else ("/bin/sh", "-e", str(script))
-
-
-def _script(place: Path, text: str) -> Path:
-    place.mkdir(mode=0o700, exist_ok=True)
-    script = place / "script.sh"
-    script.write_text(text if text.endswith("\n") else text + "\n")
-    return script
 
 
 def _reserve(wanted: int, name: str, taken: set[int]) -> int:

@@ -7,17 +7,20 @@ import shutil
 import time
 from pathlib import Path
 
+from nexus.agent.adapters.groups import Groups
 from nexus.agent.adapters.home import Home, TaskHome
+from nexus.agent.adapters.isolation.containers import Containers
 from nexus.agent.adapters.launcher import Launcher
 
 CHECKPOINTS_KEPT_S = 14 * 86_400.0  # after the last change
 
 
-async def sweep(home: Home, launcher: Launcher) -> None:
+async def sweep(home: Home, launcher: Launcher, containers: Containers | None = None) -> None:
     """End set-ups that nobody waits for, and remove what no journal record speaks of.
 
     Set-ups write into environments that are shared: none of an earlier agent may go on while a new one builds. A job
-    whose record cannot be read is ended, since nobody could report it; its files stay, for a person to look at.
+    whose record cannot be read is ended, since nobody could report it; its files stay, for a person to look at. A
+    container, or a control group, lives as long as its job's shim.
     """
     for path in home.tasks.iterdir():
         task = TaskHome(path)
@@ -26,6 +29,10 @@ async def sweep(home: Home, launcher: Launcher) -> None:
             await _end(launcher, task, task.job)
             if not (path / "task.json.broken").exists():
                 await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+    living = [path for path in home.tasks.iterdir() if launcher.look(path / "job").alive]
+    Groups(home.path).sweep(frozenset(path.name for path in living))
+    if containers is not None:
+        await containers.sweep(frozenset(containers.name(path / "job") for path in living))
     await asyncio.to_thread(_drop_old_checkpoints, home.checkpoints)
 
 

@@ -84,6 +84,14 @@ def uv_variables(environ: Mapping[str, str], files: Iterable[Path]) -> dict[str,
     }
 
 
+def index_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Where pip and uv find packages, for a container, which has not this machine's files."""
+    pip = _pip_settings(environ, pip_files(environ))
+    words = ("index-url", "extra-index-url", "trusted-host", "timeout")
+    told = {"PIP_" + word.replace("-", "_").upper(): pip[word] for word in words if pip.get(word)}
+    return uv_variables({}, pip_files(environ)) | told
+
+
 def _pip_settings(environ: Mapping[str, str], files: Iterable[Path]) -> dict[str, str]:
     settings: dict[str, str] = {}
     for file in files:

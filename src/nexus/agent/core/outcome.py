@@ -6,7 +6,7 @@ import signal
 from dataclasses import replace
 
 from nexus.agent.model import Exit, LocalTask
-from nexus.kernel.units import format_seconds
+from nexus.kernel.units import format_bytes, format_seconds
 from nexus.launch.model import Cause, TaskState
 
 
@@ -23,6 +23,9 @@ def _verdict(task: LocalTask, end: Exit) -> tuple[TaskState, Cause, str]:
         return TaskState.FAILED, Cause.TIMEOUT, f"ran longer than its limit of {limit}"
     if end.killed_for == "reboot":
         return TaskState.FAILED, Cause.NODE_LOST, "the machine was restarted"
+    if end.killed_for == "memory" and task.stop is None:
+        words = f"used more than its {format_bytes(task.order.memory_b)} of memory"
+        return TaskState.FAILED, Cause.MEMORY, in_words(end) if end.detail else words
     if end.killed_for == "lease" or task.stop is Cause.NODE_LOST:
         return TaskState.FAILED, Cause.NODE_LOST, "its lease ran out: no word from the server in time"
     if task.stop is Cause.STOPPED:

@@ -78,6 +78,11 @@ class Agent:
         """Every task that is here, by id."""
         return {task: keeper.task for task, keeper in self._keepers.items()}
 
+    def learn(self, info: NodeInfo) -> None:
+        """The machine has turned out to be able to more than was known: the server hears of it at once."""
+        self.info = info
+        self._changed.set()
+
     @property
     def version(self) -> int:
         """The newest version of what should be that was heard."""

@@ -6,12 +6,22 @@ import errno
 import os
 import time
 
+from .limits import descendants
+
+_TERM = 15
+_LAST_SIGNAL = 64
+_CLOSING_S = 20.0  # for a container's engine to end what it started
+
 
 class Job:
     """The process, its group, and everything else that it started."""
 
     def __init__(self, spec: dict[str, list[str]], *, adopts: bool) -> None:
         self._adopts = adopts
+        self._is_wrapped = spec["wrapped"] == ["yes"]
+        self._is_shielded = spec["shields"] == ["yes"]
+        self._closing = spec["closing"]
+        self._env = dict(pair.split("=", 1) for pair in spec["env"])
         self._marker = ("\0" + spec["marker"][0] + "\0").encode()
         self.pid = 0
         self.failure = ""
@@ -30,7 +40,7 @@ class Job:
 
     def _spawn(self, spec: dict[str, list[str]], out: int, err: int) -> None:
         argv = spec["argv"]
-        env = dict(pair.split("=", 1) for pair in spec["env"])
+        env = self._env
         os.chdir(spec["cwd"][0])
         program = find_program(argv[0], env.get("PATH", os.defpath))
         actions = [
@@ -44,7 +54,15 @@ class Job:
         )
 
     def signal(self, number: int) -> None:
-        """To the whole group. Its leader is not reaped before the end, so the number cannot be another's."""
+        """To the whole group. Its leader is not reaped before the end, so the number cannot be another's.
+
+        A sandbox's own process dies of a TERM, and all within with it: so that goes to those within.
+        """
+        within = descendants([self.pid])[1:] if self._is_shielded and number == _TERM else []
+        for pid in within:
+            _kill(pid, number)
+        if within:
+            return
         try:
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):
@@ -67,27 +85,52 @@ class Job:
                 return
             _bury(ended.si_pid)
 
-    def reap(self) -> tuple[int | None, int | None]:
+    @property
+    def roots(self) -> list[int]:
+        """The processes of the job whose parents are not of it."""
+        return [self.pid, *(self._left() if self._adopts else [])] if self.pid else []
+
+    def reap(self, *, by_force: bool) -> tuple[int | None, int | None]:
         """End every process of the job that is left; (exit code, signal) of the leader."""
         if self.pid == 0:
             return self.failure_code, None
+        if self._closing and (by_force or self._was_killed()):
+            self._close()
         self.signal(9)
         for _ in range(50):
             left = self._left()
             if not left:
                 break
             for pid in left:
-                try:
-                    os.kill(pid, 9)
-                except (ProcessLookupError, PermissionError):
-                    continue
+                _kill(pid, 9)
             time.sleep(0.01)
             for pid in left:
                 _bury(pid)
         _, status = os.waitpid(self.pid, 0)
         if os.WIFSIGNALED(status):
             return None, os.WTERMSIG(status)
-        return os.WEXITSTATUS(status), None
+        code = os.WEXITSTATUS(status)
+        is_signal = self._is_wrapped and 128 < code <= 128 + _LAST_SIGNAL
+        return (None, code - 128) if is_signal else (code, None)
+
+    def _was_killed(self) -> bool:
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        return ended is None or ended.si_code != os.CLD_EXITED
+
+    def _close(self) -> None:
+        """What the leader stands for may live on without it: have it ended by who started it."""
+        try:
+            program = find_program(self._closing[0], self._env.get("PATH", os.defpath))
+            null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
+            pid = os.posix_spawn(program, self._closing, self._env, file_actions=null, setsid=True, setsigmask=())
+        except OSError:
+            return
+        for _ in range(int(_CLOSING_S / 0.02)):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+            time.sleep(0.02)
+        _kill(pid, 9)
+        os.waitpid(pid, 0)
 
     def _left(self) -> list[int]:
         """Our children, for orphans become ours; else processes of the job's session or with the job's mark."""
@@ -118,6 +161,13 @@ class Job:
                 return self._marker in b"\0" + file.read()
         except (OSError, IndexError, ValueError):
             return False
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
 
 
 def _bury(pid: int) -> None:

@@ -6,8 +6,10 @@ import os
 import select
 import signal
 
-from .formats import decode_spec, encode_status, escape, now_s, start_ticks
+from .formats import decode_spec, encode_spec, encode_status, escape, now_s, start_ticks
 from .job import Job, oom_kills
+from .limits import Limits
+from .masks import Masks, without_secrets
 from .place import CLAIMED_EXIT, reserve_exit, take_claim
 from .spool import LineReader, LogSpool
 
@@ -35,18 +37,24 @@ class Shim:
         self._ooms = oom_kills()
         self._reserved = reserve_exit(self._place)
         self._spool = LogSpool(spec["log"][0], int(spec["cap_b"][0]))
+        self._limits = Limits(int(spec["memory_b"][0]), spec["groups"], spec["own_groups"])
+        self._limits.enter()
         self._job = Job(spec, adopts=adopts)
+        self._limits.leave()
         self._job_start = start_ticks(self._job.pid)
         timeout_s = float(spec["timeout_s"][0])
         self._timeout_at = now_s() + timeout_s if timeout_s > 0 else float("inf")
         out, err = spec["letters"]
+        masks = Masks(spec["secrets"])
         self._readers = {
-            fd: LineReader(fd, letter.encode(), self._spool)
+            fd: LineReader(fd, letter.encode(), self._spool, masks)
             for fd, letter in zip(self._job.pipes, (out, err), strict=True)
         }
 
     def run(self) -> None:
         """Until the job has ended."""
+        if self._spec["secrets"]:
+            self._forget_secrets()
         self._say_status()
         wakeup = self._listen()
         poll = select.poll()
@@ -84,12 +92,12 @@ class Shim:
             self._kill("stop")
         self._job.bury_orphans()
 
-    def _kill(self, why: str) -> None:
-        """TERM now, KILL after the grace. The first reason counts."""
+    def _kill(self, why: str, kill_at: float = 0.0) -> None:
+        """TERM now, KILL after the grace, or at `kill_at`. The first reason counts."""
         if self._killed_for or self._drain_until:
             return
         self._killed_for = why
-        self._kill_at = now_s() + self._grace_s
+        self._kill_at = kill_at or now_s() + self._grace_s
         self._job.signal(15)
 
     def _keep_time(self) -> None:
@@ -101,6 +109,8 @@ class Shim:
             if now >= self._lease_until:
                 self._kill("lease")
                 self._lease_until = float("inf")
+        if now >= self._limits.look_at and self._limits.is_over(self._job.roots):
+            self._kill("memory", now)
         if self._kill_at and now >= self._kill_at:
             self._job.signal(9)
             self._kill_at = now + 1.0
@@ -111,7 +121,7 @@ class Shim:
         return bool(self._drain_until) and (not self._readers or now_s() >= self._drain_until)
 
     def _pause_ms(self) -> int:
-        times = [self._lease_until, self._timeout_at, self._kill_at, self._drain_until]
+        times = [self._lease_until, self._timeout_at, self._kill_at, self._drain_until, self._limits.look_at]
         times += [reader.flush_at for reader in self._readers.values()]
         soonest = min([moment for moment in times if moment] or [float("inf")])
         return min(3_600_000, max(0, int((soonest - now_s()) * 1000) + 1)) if soonest < float("inf") else 3_600_000
@@ -129,6 +139,21 @@ class Shim:
             return 0.001  # long ago: the agent removed the task
         except ValueError:
             return now_s() + 0.05  # caught while it was written: look again
+
+    def _forget_secrets(self) -> None:
+        """The job has its variables; nobody needs them on the disk any more. They stay there if that is full."""
+        draft = os.path.join(self._place, "spec.new")  # noqa: PTH118
+        try:
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                written = encode_spec(without_secrets(self._spec))
+                is_whole = os.write(fd, written) == len(written)
+            finally:
+                os.close(fd)
+            if is_whole:
+                os.replace(draft, os.path.join(self._place, "spec"))  # noqa: PTH105, PTH118
+        except OSError:
+            return
 
     def _say_status(self) -> None:
         said = encode_status(
@@ -157,7 +182,7 @@ class Shim:
                 self._wake_fd = -1
 
     def _end(self) -> None:
-        code, number = self._job.reap()
+        code, number = self._job.reap(by_force=bool(self._killed_for))
         for reader in self._readers.values():
             reader.flush(whole=True)
         if self._job.failure:
@@ -165,8 +190,11 @@ class Shim:
         self._spool.close()
         self._say_status()
         detail = self._job.failure
-        if number == 9 and not self._killed_for and oom_kills() > self._ooms:
-            detail = "the kernel killed for lack of memory at that time"
+        if not self._killed_for and (code or number) and self._limits.is_over([]):
+            self._killed_for = "memory"
+        elif not self._killed_for and number == 9 and oom_kills() > self._ooms:
+            self._killed_for, detail = "memory", "the kernel killed for lack of memory at that time"
+        self._limits.remove()
         end = {"exit_code": code, "signal": number}
         numbers = ", ".join(f'"{name}": {"null" if value is None else value}' for name, value in end.items())
         text = f'{{{numbers}, "killed_for": "{self._killed_for}", "detail": "{escape(detail)}"}}'
