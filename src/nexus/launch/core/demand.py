@@ -79,7 +79,7 @@ class Demand:
     def _place(self, rooms: Rooms, need: Unmet) -> Placement:
         """On what there is and what is coming; else with what is offered beside that, which is then started."""
         run = need.run
-        placement = rooms.place(run.plan, need.wanted, spent=need.spent, project=run.project)
+        placement = _place_in(rooms, need)
         if placement.fits:
             return placement
         choices = self._startable(run.project, len(need.wanted))
@@ -189,10 +189,16 @@ def _place_with(rooms: Rooms, need: Unmet, choices: Mapping[str, Choice]) -> Pla
     for key, (fleet, offer) in choices.items():
         rented = replace(offer, price=rented_price(need.run.plan, need.wanted, offer))
         rooms.put(node_of(rented, key, offer_name(fleet, offer), need.run.project))
-    placement = rooms.place(need.run.plan, need.wanted, spent=need.spent, project=need.run.project)
+    placement = _place_in(rooms, need)
     for key in choices:
         rooms.drop(key)
     return placement
+
+
+def _place_in(rooms: Rooms, need: Unmet) -> Placement:
+    """Packed: a machine more costs more, however little of it a task holds."""
+    plan = replace(need.run.plan, placement="pack")
+    return rooms.place(plan, need.wanted, spent=need.spent, project=need.run.project)
 
 
 def _chosen(placement: Placement, choices: Mapping[str, Choice]) -> list[str]:

@@ -82,7 +82,9 @@ class _Look:
             self.policy,
             self.ids,
         )
-        demand.meet(self.supply.unmet, self.supply.nodes, self.supply.held)
+        changed = {node.id: node for _, node in followed.values() if node is not None}
+        nodes = [changed.get(node.id, node) for node in self.supply.nodes]
+        demand.meet(self.supply.unmet, nodes, self.supply.held)
         groups: list[Group] = []
         for before in self.supply.machines:
             machine, node = followed[before.id]
