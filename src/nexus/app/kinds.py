@@ -8,7 +8,7 @@ from nexus.access.model import MEMBERSHIPS, PROJECTS, SECRETS, TOKENS, USERS
 from nexus.deploy.model import ENDPOINTS
 from nexus.federate.model import ROUNDS
 from nexus.kernel.records import Kind
-from nexus.launch.model import FLEETS, MACHINES, NODES, QUOTAS, RUNS, TASKS, USAGES
+from nexus.launch.model import FLEETS, MACHINES, NODES, QUOTAS, RUNS, TASKS, UPKEEPS, USAGES
 from nexus.track.model import ARTIFACTS, MODELS, STREAMS, UPLOADS, VERSIONS
 
 KINDS: tuple[Kind[Any], ...] = (
@@ -24,6 +24,7 @@ KINDS: tuple[Kind[Any], ...] = (
     USAGES,
     FLEETS,
     MACHINES,
+    UPKEEPS,
     STREAMS,
     ARTIFACTS,
     MODELS,

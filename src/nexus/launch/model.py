@@ -511,6 +511,20 @@ FLEETS = Kind("fleet", Fleet, index=("name", "provider"), unique=("project", "na
 MACHINES = Kind("machine", Machine, index=("fleet", "state", "run", "node"), hot={"state": MACHINE_LIFE.live})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep(Record):
+    """What stays of a priced machine when its record goes: enough to say what it has cost. It has the machine's id."""
+
+    fleet: str  # its name
+    machine: str  # what the provider called it
+    node: str = ""
+    price: float = 0.0  # per hour, for the whole machine
+    ended: float = 0.0
+
+
+UPKEEPS = Kind("upkeep", Upkeep)
+
+
 # --------------------------------------------------------------------------- placement
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nexus.launch.core.policy import Policy
-from nexus.launch.model import MACHINE_LIFE, Fleet, Machine, MachineState, Node, NodeState, Offer
+from nexus.launch.model import MACHINE_LIFE, Fleet, Machine, MachineState, Node, NodeState, Offer, Upkeep
 from nexus.launch.ports import MachineSighting
 from nexus.launch.protocol import MACHINE_LABEL
 
@@ -90,6 +90,22 @@ def drained(node: Node | None) -> Node | None:
         return None
     present = node.state in {NodeState.ONLINE, NodeState.DRAINING}
     return replace(node, drain=True, state=NodeState.DRAINING if present else node.state)
+
+
+def upkeep_of(machine: Machine, fleet: str) -> Upkeep | None:
+    """What is kept of a machine that is over and about to be forgotten; None when it cost nothing."""
+    if not machine.offer.price or not machine.handle or machine.ended is None:
+        return None
+    return Upkeep(
+        id=machine.id,
+        project=machine.project,
+        created=machine.created,
+        fleet=fleet,
+        machine=machine.offer.machine,
+        node=machine.node,
+        price=machine.offer.price,
+        ended=machine.ended,
+    )
 
 
 def is_node_of(node: Node, machine: Machine) -> bool:

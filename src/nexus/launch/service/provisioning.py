@@ -19,7 +19,7 @@ from nexus.kernel.ids import to_name
 from nexus.kernel.records import Drop
 from nexus.launch.core.demand import Offered
 from nexus.launch.core.events import machine_moved, node_event
-from nexus.launch.core.machines import STARTING, begun, doubtful, ended, failed, is_node_of
+from nexus.launch.core.machines import STARTING, begun, doubtful, ended, failed, is_node_of, upkeep_of
 from nexus.launch.core.provisioning import Supply, provision
 from nexus.launch.model import (
     FLEETS,
@@ -28,6 +28,7 @@ from nexus.launch.model import (
     NODES,
     TASK_LIFE,
     TASKS,
+    UPKEEPS,
     Fleet,
     Machine,
     MachineState,
@@ -112,8 +113,10 @@ class Provisioning:
             clean &= await self._commit(*group.changes, events=group.events)
         for node in decided.over:
             clean &= await self._forget_node(node)
+        names = {fleet.id: fleet.name for fleet in fleets}
         for machine in decided.machines:
-            clean &= await self._commit(Drop(MACHINES, machine))
+            kept = upkeep_of(machine, names.get(machine.fleet, machine.fleet))
+            clean &= await self._commit(Drop(MACHINES, machine), *([(UPKEEPS, kept)] if kept else []))
         for fleet in decided.fleets:
             clean &= await self._commit(Drop(FLEETS, fleet))
         self._call_providers(fleets, machines, nodes, held)
