@@ -56,7 +56,7 @@ def sandboxed(bwrap: str, place: Path, program: Program, enclosure: Enclosure) -
     env = {name: value for name, value in program.env.items() if name not in _OWNERS}
     variables = written_variables(place, env | {"HOME": str(enclosure.home)})
     inside = (SHELL, "-c", WITH_VARIABLES, str(variables))
-    argv += ["--chdir", str(program.cwd), "--", *inside, *program.argv]
+    argv += ["--remount-ro", "/", "--chdir", str(program.cwd), "--", *inside, *program.argv]
     enter = (SHELL, "-c", _ENTER, str(place / "claim"), str(program.cwd), *inside)
     clean = {"PATH": os.environ.get("PATH", os.defpath)}
     return wrapped(program, tuple(argv), env=clean, shields=True, enter=enter, enter_tty=enter)
