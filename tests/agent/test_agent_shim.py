@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nexus.agent.adapters.shim import spool as spool_module
 from nexus.agent.adapters.shim.formats import decode_spec, decode_status, encode_spec, encode_status, escape
+from nexus.agent.adapters.shim.masks import Masks
 from nexus.agent.adapters.shim.spool import FRAME_BODY_B, LineReader, LogSpool
 from nexus.kernel.logframes import FRAME_MAX_B, frame, parse
 
@@ -65,7 +66,7 @@ def test_every_byte_of_a_pipe_is_kept(tmp_path_factory, pieces: list[bytes], sca
     folder = tmp_path_factory.mktemp("log")
     spool = LogSpool(str(folder), 1 << 30, segment_b=4096)
     read, write = os.pipe()
-    reader = LineReader(read, b"o", spool)
+    reader = LineReader(read, b"o", spool, Masks([]))
     for piece in pieces:
         data = piece * scale
         for start in range(0, len(data), 16_000):

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
 from nexus.agent.adapters.home import Home
 from nexus.agent.model import LocalTask
+from nexus.launch.core.orders import without_secrets
 from nexus.launch.protocol import TaskOrder
 
 _DRAFT = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 class FileJournal:
-    """Implements `ports.Journal`. A record that cannot be read is put aside, and the owner is told."""
+    """Implements `ports.Journal`. A record that cannot be read is put aside, and the owner is told.
+
+    Secrets are not remembered: a restarted agent starts nothing before the server has said again what it should.
+    """
 
     def __init__(self, home: Home, note: Callable[[str], None] = lambda _: None) -> None:
         self._home = home
@@ -35,12 +40,12 @@ class FileJournal:
         home = self._home.task(task.order)
         draft = f"{home.record}.new"
         try:
-            fd = os.open(draft, _DRAFT, 0o600)  # it holds the order's secrets
+            fd = os.open(draft, _DRAFT, 0o600)
         except FileNotFoundError:
             home.make()
             fd = os.open(draft, _DRAFT, 0o600)
         try:
-            content = memoryview(msgspec.json.encode(task))
+            content = memoryview(msgspec.json.encode(replace(task, order=without_secrets(task.order))))
             while content:
                 content = content[os.write(fd, content) :]
         finally:

@@ -7,6 +7,7 @@ import os
 import time
 
 from .formats import now_s
+from .masks import Masks
 
 SEGMENT_B = 4 * 1024 * 1024
 FRAME_BODY_B = 64 * 1024 - 17  # kernel.logframes.FRAME_MAX_B, without head and newline
@@ -131,12 +132,13 @@ def segment_starts(folder: str) -> list[int]:
 
 
 class LineReader:
-    """One pipe of the job, cut into lines."""
+    """One pipe of the job, cut into lines, without the job's secrets."""
 
-    def __init__(self, fd: int, letter: bytes, spool: LogSpool) -> None:
+    def __init__(self, fd: int, letter: bytes, spool: LogSpool, masks: Masks) -> None:
         self.fd = fd
         self._letter = letter
         self._spool = spool
+        self._masks = masks
         self._part = b""
         self.flush_at = 0.0  # when the unfinished line is written as it stands; 0: there is none
 
@@ -148,18 +150,27 @@ class LineReader:
             return False
         body, newline, part = data.rpartition(b"\n")
         if newline:
-            self._spool.add(self._letter, self._part + body)
+            self._spool.add(self._letter, self._masks.hide(self._part + body))
             self._part = part
         else:
             self._part += data
             if len(self._part) > FRAME_BODY_B:
-                self._spool.add(self._letter, self._part[:FRAME_BODY_B], whole=False)
-                self._part = self._part[FRAME_BODY_B:]
+                self._write_part(FRAME_BODY_B)
         self.flush_at = now_s() + _QUIET_S if self._part else 0.0
         return True
 
     def flush(self, *, whole: bool) -> None:
-        """Write the unfinished line."""
-        if self._part:
-            self._spool.add(self._letter, self._part, whole=whole)
-        self._part, self.flush_at = b"", 0.0
+        """Write the unfinished line; a part of it, if more is to come, without what may become a secret."""
+        if not whole:
+            self._write_part(len(self._part))
+        elif self._part:
+            self._spool.add(self._letter, self._masks.hide(self._part))
+            self._part = b""
+        self.flush_at = 0.0
+
+    def _write_part(self, most: int) -> None:
+        part = self._masks.hide(self._part)
+        size = min(most, len(part) - self._masks.held(part))
+        if size > 0:
+            self._spool.add(self._letter, part[:size], whole=False)
+        self._part = part[max(size, 0) :]
