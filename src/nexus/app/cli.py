@@ -24,6 +24,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "ssh": ("nexus.launch.faces.commands.ssh:command", "Open a shell in a running task, or on a node."),
     "port-forward": ("nexus.launch.faces.commands.port_forward:command", "A port of a running task, on this machine."),
     "why": ("nexus.launch.faces.commands.why:command", "Why a run waits, or why it ended."),
+    "cost": ("nexus.launch.faces.commands.cost:command", "What runs cost, and who spent it."),
     "events": ("nexus.launch.faces.commands.events:command", "What happened, in order."),
     "job": ("nexus.launch.faces.commands.job:command", "Check, convert and describe job files."),
     "metrics": ("nexus.track.faces.commands.metrics:command", "A run's numbers, drawn in the terminal."),
@@ -52,7 +53,7 @@ TABLE: dict[str, tuple[str, str]] = {
 }
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Run jobs": ("launch", "runs", "show", "logs", "stop", "restart", "why", "events", "job"),
+    "Run jobs": ("launch", "runs", "show", "logs", "stop", "restart", "why", "cost", "events", "job"),
     "Look inside": ("exec", "ssh", "port-forward"),
     "What they made": ("metrics", "artifacts", "models"),
     "Train, federate, deploy": ("tune", "federate", "deploy", "endpoints", "chat", "store"),

@@ -26,6 +26,13 @@ def launch(services: Services) -> APIRouter:
     return router(services.launch, services.access)
 
 
+def costs(services: Services) -> APIRouter:
+    """What was spent."""
+    from nexus.launch.faces.costs_api import router
+
+    return router(services.costs)
+
+
 def agents(services: Services) -> APIRouter:
     """What agents call."""
     from nexus.launch.faces.agent_api import router

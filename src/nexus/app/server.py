@@ -21,6 +21,7 @@ ROUTERS: Registry[Callable[[Any], APIRouter]] = Registry(
     {
         "access": "nexus.app.routers:access",
         "launch": "nexus.app.routers:launch",
+        "costs": "nexus.app.routers:costs",
         "agents": "nexus.app.routers:agents",
         "relay": "nexus.app.routers:relay",
         "track": "nexus.app.routers:track",

@@ -34,10 +34,12 @@ from nexus.infra.records.cached import CachedRecords
 from nexus.kernel.blobs import Blobs
 from nexus.kernel.clock import Clock
 from nexus.kernel.records import Records
+from nexus.launch.adapters.ledger import SqlLedger
 from nexus.launch.adapters.providers import OpenProviders
 from nexus.launch.core.policy import Policy
 from nexus.launch.ports import Machinery, Surroundings
 from nexus.launch.service import Launch
+from nexus.launch.service.costs import Costs
 from nexus.track.adapters.log_files import LogFiles
 from nexus.track.ports import Leases
 from nexus.track.service import Track
@@ -60,6 +62,7 @@ class Services:
     audit: Audit
     track: Track
     launch: Launch
+    costs: Costs
     providers: OpenProviders
     leases: Leases
     gateway: Gateway
@@ -138,6 +141,7 @@ async def open_services(settings: Settings) -> Services:
         audit=Audit(records, clock),
         track=track,
         launch=launch,
+        costs=Costs(records, clock, SqlLedger(store)),
         providers=providers,
         leases=LeasesByLaunch(launch),
         gateway=gateway,

@@ -148,6 +148,47 @@ class Stream(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A task on a priced node: `price` per hour from `start` to `end`, or until now."""
+
+    project: str
+    run: str
+    name: str  # of the run
+    user: str
+    node: str
+    price: float
+    start: float
+    end: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSpan:
+    """A priced machine of a fleet, from its start to its end, or until now."""
+
+    fleet: str
+    name: str
+    node: str  # empty: its agent never joined
+    price: float
+    start: float
+    end: float | None
+
+
+class Ledger(Protocol):
+    """The times for which something that has a price was held. What starts at `until` or ended by `since` is left out.
+
+    `project` None: of all projects.
+    """
+
+    async def tasks(self, project: str | None, since: float, until: float, take: Callable[[Span], None]) -> None:
+        """Give every task's to `take`, one at a time, in any order and maybe in another thread."""
+        ...
+
+    async def machines(self, project: str | None, since: float, until: float) -> Sequence[MachineSpan]:
+        """Those of machines that providers started, also of those long forgotten otherwise."""
+        ...
+
+
 class Catalog(Protocol):
     """List prices of machines that clouds rent out. A snapshot: nobody is asked when it is read."""
 

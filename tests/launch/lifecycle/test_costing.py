@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus.launch.core.costing import DAY_S, Bill, By, MachineSpan, Span
+from nexus.launch.core.costing import DAY_S, Bill, By
+from nexus.launch.ports import MachineSpan, Span
 
 NOON = 20_000 * DAY_S + DAY_S / 2
 

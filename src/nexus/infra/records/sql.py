@@ -6,9 +6,9 @@ leaves a consistent database that may miss the last moments. PostgreSQL keeps it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -20,6 +20,8 @@ from nexus.infra.records.threads import SqlThreads
 from nexus.infra.records.writer import Writer
 from nexus.kernel.events import Event
 from nexus.kernel.records import Change, Kind, Listener, R, Where
+
+T = TypeVar("T")
 
 
 def build_tables(kinds: Sequence[Kind[Any]]) -> sa.MetaData:
@@ -131,6 +133,10 @@ class SqlRecords:
 
     async def _write(self, batch: Sequence[Transaction]) -> Sequence[Outcome]:
         return await self._threads.write(lambda: self._writer.write(batch))
+
+    async def read(self, question: Callable[[sa.Connection, Mapping[str, sa.Table]], T]) -> T:
+        """What a question to the tables themselves answers: sums over many records, which `find` is not for."""
+        return await self._threads.read(lambda connection: question(connection, self._tables))
 
     async def events(
         self,

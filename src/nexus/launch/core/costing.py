@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from nexus.launch.ports import MachineSpan, Span
+
 DAY_S = 86_400.0
 
 
@@ -22,32 +24,6 @@ class By(StrEnum):
     PROJECT = "project"
     NODE = "node"
     DAY = "day"  # in UTC
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A task on a priced node: `price` per hour from `start` to `end`, or until now."""
-
-    project: str
-    run: str
-    name: str  # of the run
-    user: str
-    node: str
-    price: float
-    start: float
-    end: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class MachineSpan:
-    """A priced machine of a fleet, from its start to its end, or until now."""
-
-    fleet: str
-    name: str
-    node: str  # empty: its agent never joined
-    price: float
-    start: float
-    end: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

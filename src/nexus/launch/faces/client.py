@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nexus.infra.http_client import HttpClient
 from nexus.launch.calls import Call, CallRequest
+from nexus.launch.core.costing import CostReport
 from nexus.launch.faces.views import EventPage, NodeUse, RunPage, ScaleRequest
 from nexus.launch.model import RUN_LIFE, Node, Placement, Run, Submission, Task
 
@@ -92,3 +93,6 @@ class LaunchClient:
         self, *, after: int = 0, subject: str | None = None, newest: bool = False, limit: int = 100
     ) -> EventPage:
         return self.http.get("/v1/events", EventPage, after=after, subject=subject, newest=newest, limit=limit)
+
+    def costs(self, *, by: str = "run", since: float = 0.0, until: float | None = None, limit: int = 100) -> CostReport:
+        return self.http.get("/v1/costs", CostReport, by=by, since=since, until=until, limit=limit)
