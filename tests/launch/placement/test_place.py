@@ -63,7 +63,7 @@ def brute_force(of: RunPlan, nodes: list[Node]) -> float | None:
             capacity = one.capacity
             if cpu > capacity.cpu or memory > capacity.memory_b or gpus > len(capacity.gpus):
                 break
-            price += sum(price_of(n, one) for n in mine)
+            price += sum(price_of(role(needs=n), one) for n in mine)
         else:
             if best is None or price < best:
                 best = price
@@ -160,9 +160,9 @@ def test_max_price_counts_what_the_run_holds_already() -> None:
 
 def test_a_share_of_a_node_costs_a_share_of_its_price() -> None:
     dear = node("a", cpu=4, gpus=(A100,) * 4, price=8.0)
-    assert price_of(needs(gpu=1), dear) == 2.0
-    assert price_of(needs(cpu=4, gpu=1), dear) == 8.0
-    assert price_of(Needs(), dear) == 2.0, "what says nothing counts as one cpu"
+    assert price_of(role(needs=needs(gpu=1)), dear) == 2.0
+    assert price_of(role(needs=needs(cpu=4, gpu=1)), dear) == 8.0
+    assert price_of(role(), dear) == 2.0, "what says nothing counts as one cpu"
 
 
 # ------------------------------------------------------------------ reasons

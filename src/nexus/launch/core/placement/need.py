@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from nexus.launch.model import RolePlan
+from nexus.launch.model import Capacity, Gpu, RolePlan
 
 
 class Need(NamedTuple):
@@ -43,6 +44,49 @@ def need_key(role: RolePlan, project: str = "") -> Need:
         tuple(sorted(needs.labels.items())) if needs.labels else (),
         needs.regions,
         needs.spot,
-        "container" if role.image else "",
+        role.isolation or ("container" if role.image else ""),
         project,
+    )
+
+
+def share_of(need: Need, gpus: int, cpu: float, memory_b: float) -> float:
+    """The largest share that such a task holds of a node of this size.
+
+    A task that says nothing of its needs counts as one cpu.
+    """
+    shares = (
+        need.gpus / gpus if gpus else 0.0,
+        (need.cpu or (0.0 if need.gpus else 1.0)) / cpu if cpu else 1.0,
+        need.memory_b / memory_b if memory_b else 0.0,
+    )
+    return min(1.0, max(shares))
+
+
+def gpu_fits(names: tuple[str, ...], memory_b: tuple[float | None, float | None], gpu: Gpu) -> bool:
+    """Names are globs, without regard to case, over any part of the vendor's name: `A100` fits `NVIDIA A100-SXM4`."""
+    low, high = memory_b
+    if (low is not None and gpu.memory_b < low) or (high is not None and gpu.memory_b > high):
+        return False
+    name = gpu.name.lower()
+    return not names or any(fnmatchcase(name, f"*{glob.lower()}*") for glob in names)
+
+
+def fitting_gpus(need: Need, gpus: tuple[Gpu, ...]) -> int:
+    """The accelerators that fit, as bits."""
+    bits = 0
+    for index, gpu in enumerate(gpus):
+        if gpu_fits(need.gpu_names, need.gpu_memory_b, gpu):
+            bits |= 1 << index
+    return bits
+
+
+def large_enough(need: Need, capacity: Capacity) -> bool:
+    """Whether a node's size is within the ranges that the need gives."""
+    return (
+        capacity.cpu >= need.cpu
+        and (need.cpu_most is None or capacity.cpu <= need.cpu_most)
+        and capacity.memory_b >= need.memory_b
+        and (need.memory_most_b is None or capacity.memory_b <= need.memory_most_b)
+        and capacity.disk_b >= need.disk_b
+        and (need.disk_most_b is None or capacity.disk_b <= need.disk_most_b)
     )

@@ -1,0 +1,249 @@
+"""The search: the cheapest place for a group of tasks, all of them or none.
+
+What one task costs on one node does not depend on the others, so this is an assignment problem with room on every
+node. Greedy takes roles hardest first, and for each task the first room in order; for tasks that are all alike that is
+the cheapest answer there is. Where roles compete, branch and bound looks on from there, for at most `STEPS` steps:
+exact for the sizes that people wait for, never worse than greedy beyond.
+
+A search takes from rooms in place and restores them before it answers: the index, which it does not tell, stays right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+from nexus.launch.core.placement.ask import Ask
+from nexus.launch.core.placement.index import Found, Index, Row, fits
+from nexus.launch.core.placement.room import Room, State, lowest
+from nexus.launch.core.placement.shelf import Kind
+from nexus.launch.model import Assignment, RolePlan
+
+STEPS = 2_000
+DEEP = 64  # tasks of several roles that are placed at once; beyond, greedy stands
+ROUNDING = 1e-12
+
+Want = tuple[str, int]  # role, index
+Asked = tuple[RolePlan, Ask, list[int]]  # the indices of a role's tasks
+
+
+class Solution:
+    """Places for all tasks, and by what they are compared."""
+
+    __slots__ = ("assignments", "price", "ranked")
+
+    def __init__(self, assignments: Sequence[Assignment], ranked: float) -> None:
+        self.assignments = assignments
+        self.ranked = ranked
+        self.price = sum(one.price for one in assignments)
+
+
+def solve(index: Index, roles: Sequence[Asked], limit: float, *, fast: bool) -> Solution | None:
+    """The cheapest place for every task of `roles`, no task dearer than `limit`, on one fast network if `fast`."""
+    ordered = sorted(roles, key=lambda asked: _ease(asked[1]))
+    index.fresh()
+    if not fast:
+        return _Search(index, ordered, limit).run()
+    return _on_one_network(index, ordered, limit)
+
+
+def _ease(ask: Ask) -> tuple[float, ...]:
+    return (-ask.need.gpus, -ask.need.memory_b, -ask.need.cpu)
+
+
+class _Search:
+    """`within` keeps to these rooms, say of one network; else the whole index is searched."""
+
+    def __init__(
+        self, index: Index, roles: Sequence[Asked], limit: float, within: Iterable[Room] | None = None
+    ) -> None:
+        self.index, self.roles, self.limit = index, roles, limit
+        self.within = None if within is None else list(within)
+        self.rows: list[dict[Kind, Row]] = [{row.kind: row for row in index.rows(ask.need)} for _, ask, _ in roles]
+        self.touched: dict[Room, State] = {}
+        self.best: Solution | None = None
+        self.steps = 0
+
+    def run(self) -> Solution | None:
+        self._greedy()
+        if self.best is not None and len(self.roles) > 1:  # one role: greedy is already the cheapest
+            tasks = [at for at, (_, _, indices) in enumerate(self.roles) for _ in indices]
+            if len(tasks) <= DEEP:
+                self._descend(tasks, self._bounds(tasks), [], 0.0)
+        return self.best
+
+    # ------------------------------------------------------------------ greedy
+
+    def _greedy(self) -> None:
+        chosen: list[Assignment] = []
+        ranked = 0.0
+        for at in range(len(self.roles)):
+            cost = self._fill(at, chosen)
+            if cost is None:
+                break
+            ranked += cost
+        else:
+            self.best = Solution(chosen, ranked)
+        self._restore()
+
+    def _fill(self, at: int, chosen: list[Assignment]) -> float | None:
+        """Every task of one role into the first room in order, one after the other; what they cost as ranked."""
+        indices = self.roles[at][2]
+        ready: list[Any] = []  # rooms that were taken from, and have room for more: their turn changes with each task
+        for room in self.touched:
+            self._offer(ready, at, room)
+        source = self._candidates(at)
+        ranked = 0.0
+        upcoming = next(source, None)
+        for index in indices:
+            while upcoming is not None and upcoming[1] in self.touched:
+                upcoming = next(source, None)
+            if ready and (upcoming is None or ready[0][0] < upcoming[0]):
+                key, room, price = heappop(ready)
+            elif upcoming is not None:
+                key, room, price = upcoming
+                upcoming = next(source, None)
+            else:
+                return None
+            ranked += key[0]
+            chosen.append(self._take(at, room, index, price))
+            self._offer(ready, at, room, price)
+        return ranked
+
+    def _offer(self, ready: list[Any], at: int, room: Room, price: float | None = None) -> None:
+        shelf = room.shelf
+        row = self.rows[at].get(shelf.kind) if shelf else None
+        if shelf and row and shelf.flag & row.bits and fits(room, row, self.roles[at][1]):
+            ask = self.roles[at][1]
+            real = ask.price(room.node) if price is None else price
+            if real <= self.limit:
+                heappush(ready, (ask.key(room, real, shelf.kind.size), room, real))
+
+    def _candidates(self, at: int) -> Iterator[Found]:
+        ask = self.roles[at][1]
+        if self.within is None:
+            return self.index.walk(ask, self.limit)
+        found: list[Any] = []
+        for room in self.within:
+            self._offer(found, at, room)
+        return iter(sorted(found, key=lambda one: one[0]))
+
+    def _take(self, at: int, room: Room, index: int, price: float) -> Assignment:
+        role, ask, _ = self.roles[at]
+        if room not in self.touched:
+            self.touched[room] = room.state
+        gpus: tuple[int, ...] = ()
+        if ask.gpus and room.shelf:
+            gpus = lowest(room.gpus & (self.rows[at][room.shelf.kind].fitting or -1), ask.gpus)
+            for gpu in gpus:
+                room.gpus ^= 1 << gpu
+        room.cpu -= ask.cpu
+        room.memory_b -= ask.memory_b
+        room.tasks += 1
+        return Assignment(role.name, index, room.node.id, gpus, price, room.offer)
+
+    def _restore(self) -> None:
+        for room, state in self.touched.items():
+            room.restore(state)
+        self.touched.clear()
+
+    # ------------------------------------------------------------------ branch and bound
+
+    def _bounds(self, tasks: Sequence[int]) -> list[float]:
+        """What the tasks from each position on cost at least."""
+        least = []
+        for at in range(len(self.roles)):
+            first = next(self._candidates(at), None)
+            least.append(first[0][0] if first else float("inf"))
+        bounds = [0.0]
+        for at in reversed(tasks):
+            bounds.append(bounds[-1] + least[at])
+        return bounds[::-1]
+
+    def _descend(
+        self, tasks: Sequence[int], bounds: list[float], chosen: list[tuple[int, Room, float, float]], ranked: float
+    ) -> None:
+        """Depth first. Tasks of one role are alike: each goes to a room no cheaper than the one before it."""
+        depth = len(chosen)
+        if not self._better(ranked + bounds[depth]):
+            return
+        if depth == len(tasks):
+            self.best = self._solution(chosen, ranked)
+            return
+        at = tasks[depth]
+        floor = chosen[-1][2] if chosen and chosen[-1][0] == at else float("-inf")
+        for key, room, price in self._candidates(at):
+            if key[0] < floor:
+                continue
+            if not self._better(ranked + key[0] + bounds[depth + 1]):
+                return
+            self.steps += 1
+            before = room.state
+            self._take(at, room, 0, price)
+            chosen.append((at, room, key[0], price))
+            self._descend(tasks, bounds, chosen, ranked + key[0])
+            chosen.pop()
+            room.restore(before)
+
+    def _better(self, bound: float) -> bool:
+        """Whether it is worth to look on where everything costs at least so much."""
+        return self.best is not None and bound < self.best.ranked - ROUNDING and self.steps < STEPS
+
+    def _solution(self, chosen: Sequence[tuple[int, Room, float, float]], ranked: float) -> Solution:
+        """Take again what was chosen, from the rooms as they were, for the accelerators' numbers."""
+        before = {room: room.state for _, room, _, _ in chosen}
+        indices = [iter(indices) for _, _, indices in self.roles]
+        for room in before:
+            room.restore(self.touched[room])
+        made = [self._take(at, room, next(indices[at]), price) for at, room, _, price in chosen]
+        for room, state in before.items():
+            room.restore(state)
+        return Solution(made, ranked)
+
+
+# --------------------------------------------------------------------------- one fast network
+
+
+def _on_one_network(index: Index, roles: Sequence[Asked], limit: float) -> Solution | None:
+    """Nodes that share a fast network; a node that names none is fast only with itself."""
+    best = _on_one_node(index, roles[0], limit) if len(roles) == 1 else None
+    for bound, rooms in _networks(index, roles, alone=len(roles) > 1):
+        if best is not None and bound >= best.ranked - ROUNDING:
+            break
+        found = _Search(index, roles, limit, rooms).run()
+        if found is not None and (best is None or found.ranked < best.ranked - ROUNDING):
+            best = found
+    return best
+
+
+def _on_one_node(index: Index, asked: Asked, limit: float) -> Solution | None:
+    """All of a role's tasks on the first node that has room for them all: on one node every network is fast."""
+    _, ask, indices = asked
+    together = Ask(ask.need, ask.policy, ask.style, copies=len(indices))
+    found = index.first(together, limit)
+    return None if found is None else _Search(index, [asked], limit, [found[1]]).run()
+
+
+def _networks(index: Index, roles: Sequence[Asked], *, alone: bool) -> list[tuple[float, list[Room]]]:
+    """The rooms of each network that could take a task of every role, with what the tasks cost there at least.
+
+    `alone`: also each node without a network.
+    """
+    least: dict[str, list[float]] = {}
+    rooms: dict[str, dict[str, Room]] = {}
+    for at, (_, ask, indices) in enumerate(roles):
+        for row in index.rows(ask.need):
+            factor = row.low * ask.wear(row.kind.size) * len(indices)
+            for shelf in row.kind.shelves:
+                if not shelf.flag & row.bits:
+                    continue
+                cells = [*shelf.networks.items()]
+                if alone:
+                    cells += [(f"\0{room.node.id}", {room.node.id: room}) for room in shelf.unnamed()]
+                for name, cell in cells:
+                    bounds = least.setdefault(name, [float("inf")] * len(roles))
+                    bounds[at] = min(bounds[at], factor * min(room.node.price for room in cell.values()))
+                    rooms.setdefault(name, {}).update(cell)
+    found = [(sum(bounds), name) for name, bounds in least.items() if float("inf") not in bounds]
+    return [(bound, list(rooms[name].values())) for bound, name in sorted(found)]
