@@ -103,7 +103,7 @@ class Provisioning:
             machines=machines,
             offered=self.offered,
             troubles=self.troubles,
-            sightings=self._sightings,
+            sightings=self._believed(),
             starting_s={machine: context.clock.monotonic() - at for machine, at in self._since.items()},
         )
         decided = provision(supply, context.clock.now(), context.policy, lambda: context.new_id("mach"))
@@ -152,6 +152,10 @@ class Provisioning:
         self._pauses = {
             key: pause for key, pause in self._pauses.items() if key in live or key.partition(":")[2] in known
         }
+
+    def _believed(self) -> dict[str, MachineSighting]:
+        """What was seen, less that a machine is gone while a call that may still start it is under way."""
+        return {key: seen for key, seen in self._sightings.items() if seen.alive or key not in self._calls}
 
     def _tell(self, coming: Mapping[str, str]) -> None:
         shortage = self._context.shortage
