@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ from nexus.app.home import Home, write_login, write_private
 from nexus.app.local_agent import join_this_machine, keep_agent
 from nexus.app.settings import Settings
 from nexus.infra.telemetry import set_up_logging
+from nexus.infra.web.door import Door, is_address, is_own_name
+from nexus.infra.web.patience import PatientProtocol
 from nexus.kernel.errors import ConflictError, UnavailableError, UsageError
 from nexus.launch.calls import MESSAGE_B
 
@@ -44,9 +47,11 @@ class _Server(uvicorn.Server):
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises ConflictError when a port or the home is taken, UnavailableError without a database.
+    Raises ConflictError when a port or the home is taken, UnavailableError without a database, UsageError for an
+    address that others can reach without TLS.
     """
     home = Home(settings.home)
+    check_exposure(settings)
     home.prepare()
     set_up_logging()
     home.take()
@@ -62,6 +67,24 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to offer tokens and code, readable on the way, to a network. Raises UsageError."""
+    if settings.plain_http or settings.host == "localhost":
+        return
+    if is_address(settings.host) and ipaddress.ip_address(settings.host).is_loopback:
+        return
+    raise UsageError(
+        f"on {settings.host} others could reach this server without TLS, and read tokens and code on the way",
+        hint="Let a proxy with TLS in front (docs/how-to/share-a-server.md); on a network that you trust: --plain-http",
+    )
+
+
+def own_names(settings: Settings) -> list[str]:
+    """What this server may be called by those who reach it."""
+    machine = socket.gethostname()
+    return [settings.host, machine, machine.partition(".")[0], *settings.hosts.split(",")]
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -96,7 +119,8 @@ async def _serve(settings: Settings, home: Home, listening: socket.socket) -> No
         app = create_app(services)
         server = _Server(
             uvicorn.Config(
-                app,
+                Door(app, is_own_name(own_names(settings)), services.clock.monotonic),
+                http=PatientProtocol,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
