@@ -3,7 +3,7 @@
 `python PACKAGE host VERB` (or `python -m nexus.agent.host VERB`) reads one JSON value on standard input, and writes
 one:
 
-    probe   the folder of agents' homes -> NodeInfo
+    probe   Look                        -> Probed     what the machine is, and whether an agent works in this home
     start   Start                       -> Seen       the same machine again starts nothing new
     look    list of Look                -> list of Seen, in that order; an agent that died is started again
     stop    Look                        -> Seen       TERM, then KILL
@@ -61,6 +61,14 @@ class Move(Look):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What a host is."""
+
+    info: NodeInfo
+    machine: str = ""  # as which an agent works there now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """An agent's process, as it is."""
 
@@ -69,12 +77,12 @@ class Seen:
     detail: str = ""  # its last words, when it does not run
 
 
-def probe(folder: str) -> NodeInfo:
-    """This machine. `folder` is where agents' homes are, and so whose disk counts."""
-    place = Path(folder).expanduser().absolute()
+def probe(wanted: Look) -> Probed:
+    """This machine; the disk that counts is where the home is, or will be."""
+    home = place = _home(wanted)
     while not place.exists():
         place = place.parent
-    return probe_machine(place, "")
+    return Probed(info=probe_machine(place, ""), machine=_machine(home) if _pid(home) is not None else "")
 
 
 def start(wanted: Start) -> Seen:
@@ -251,7 +259,7 @@ def main(verb: str) -> int:
 
 def _do(verb: str, told: bytes) -> Any:
     if verb == "probe":
-        return probe(msgspec.json.decode(told, type=str))
+        return probe(msgspec.json.decode(told, type=Look))
     if verb == "start":
         return start(msgspec.json.decode(told, type=Start))
     if verb == "look":

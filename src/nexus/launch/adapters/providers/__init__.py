@@ -14,6 +14,8 @@ from nexus.launch.ports import Provider, Surroundings
 PROVIDERS: Registry[Callable[[Surroundings], Provider]] = Registry(
     "nexus.providers",
     {
+        "local": "nexus.launch.adapters.providers.local:Local",
+        "ssh": "nexus.launch.adapters.providers.ssh:Ssh",
         "slurm": "nexus.launch.adapters.providers.slurm:Slurm",
     },
 )

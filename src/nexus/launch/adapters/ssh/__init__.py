@@ -1,0 +1,1 @@
+"""What the ssh provider is made of."""
