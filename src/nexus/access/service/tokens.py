@@ -155,8 +155,9 @@ class Access:
         """Whether who made it could make it now."""
         if not token.user:
             return True
+        needed = Role.MEMBER if token.purpose is Purpose.JOIN else Role.VIEWER
         found = await self._role(token.user, token.project)
-        return found is not None and lesser(found[0], token.role) is token.role
+        return found is not None and lesser(found[0], needed) is needed
 
     # ------------------------------------------------------------------ making
 

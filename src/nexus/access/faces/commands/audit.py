@@ -42,7 +42,9 @@ def command(
 
 
 def _about(event: Event) -> str:
-    shown = {name: value for name, value in event.data.items() if name not in {"from", "with"}}
+    shown = {
+        name: value for name, value in event.data.items() if name not in {"from", "with"} and value not in {None, ""}
+    }
     return " ".join([event.subject, *(f"{name}={value}" for name, value in shown.items())]).strip()
 
 
