@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nexus.agent.adapters.home import Home
 from nexus.agent.adapters.isolation.enclosure import Enclosure, as_shell
 from nexus.agent.adapters.isolation.sandbox import find_sandbox, sandboxed
 from nexus.agent.adapters.launcher import Program
@@ -85,8 +86,7 @@ touch {home}/x 2>/dev/null
 cat /proc/1/environ | tr '\\0' '\\n' | grep -v -e ^PATH= -e ^NEXUS_PLACE= && echo "READ environ"
 echo done
 """
-    (home).mkdir(parents=True)
-    (home / "node.json").write_text(TOKEN)
+    Home(home).node.write_text(TOKEN)
     server.want(boxed("echo canary-secret > secret; echo up; sleep 300", "task_2", run="run_2"))
     async with agent_in_process(server, home):
         await until(lambda: "up" in server.text("task_2"))

@@ -149,7 +149,7 @@ class Keeper:
         failures = 0
         while True:
             try:
-                return await self._world.runner.prepare(self.task.order, self._world.channel.get_blob, self._say)
+                return await self._world.runner.prepare(self.task.order, self._world.channel.get_blob, self._show)
             except UnavailableError as error:
                 self._set(detail=f"preparing: {error.message}")
             await self._world.clock.sleep(delay_s(failures, self._world.chance()))
@@ -241,6 +241,11 @@ class Keeper:
     def _stay_wanted(self) -> None:
         if self.task.stop is not None:
             raise _NotWantedError
+
+    def _show(self, text: str) -> None:
+        """Say what is done now, in the log and to whoever looks at the task."""
+        self._say(text)
+        self._set(detail=text)
 
     def _say(self, text: str) -> None:
         try:

@@ -128,7 +128,7 @@ class Containers:
             program,
             tuple(argv),
             env=self.env,
-            closing=(*self.engine.argv, "rm", "--force", name),
+            closing=(*self.engine.argv, *self.engine.end(name)),
             enter=(*execute, *enter),
             enter_tty=(*execute, "--tty", "--env", "TERM", *enter),
         )
@@ -144,7 +144,7 @@ class Containers:
 
     async def end(self, container: str) -> None:
         """Nothing of it stays."""
-        await self._ask("rm", "--force", container)
+        await self._ask(*self.engine.end(container))
 
     async def sweep(self, living: frozenset[str]) -> None:
         """End every container of this home but the `living`: its agent and its shim are dead."""

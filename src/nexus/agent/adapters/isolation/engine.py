@@ -77,6 +77,10 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
             return ["--gpus", '"device={}"'.format(",".join(map(str, gpus)))]
         return [word for index in gpus for word in ("--device", f"nvidia.com/gpu={index}")]
 
+    def end(self, container: str) -> list[str]:
+        """The words that kill and remove one at once; podman would give it ten seconds."""
+        return ["rm", "--force", *(["--time", "0"] if self.name == "podman" else []), container]
+
     def can_give_gpus(self) -> bool:
         """Whether NVIDIA's part for it is installed."""
         if self.name == "docker":
@@ -151,10 +155,12 @@ def _works(way: tuple[str, ...], env: dict[str, str], *, limits: bool) -> bool:
             return _output([*run, _CHECK_IMAGE, cat, f"{place}/word"], env) == word
         except (OSError, subprocess.SubprocessError):
             return False
+        finally:
+            _output([*way, "rmi", "--force", _CHECK_IMAGE], env, is_sure=False)
 
 
-def _output(argv: list[str], env: dict[str, str], given: bytes = b"") -> str:
-    done = subprocess.run(argv, input=given, capture_output=True, timeout=_PATIENCE_S, check=True, env=env)
+def _output(argv: list[str], env: dict[str, str], given: bytes = b"", *, is_sure: bool = True) -> str:
+    done = subprocess.run(argv, input=given, capture_output=True, timeout=_PATIENCE_S, check=is_sure, env=env)
     return done.stdout.decode("utf-8", "replace")
 
 
