@@ -33,6 +33,13 @@ def costs(services: Services) -> APIRouter:
     return router(services.costs)
 
 
+def offers(services: Services) -> APIRouter:
+    """What could be rented or started."""
+    from nexus.launch.faces.offers_api import router
+
+    return router(services.offers)
+
+
 def agents(services: Services) -> APIRouter:
     """What agents call."""
     from nexus.launch.faces.agent_api import router

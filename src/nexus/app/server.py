@@ -21,6 +21,7 @@ ROUTERS: Registry[Callable[[Any], APIRouter]] = Registry(
     {
         "access": "nexus.app.routers:access",
         "launch": "nexus.app.routers:launch",
+        "offers": "nexus.app.routers:offers",
         "costs": "nexus.app.routers:costs",
         "agents": "nexus.app.routers:agents",
         "relay": "nexus.app.routers:relay",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -34,12 +35,14 @@ from nexus.infra.records.cached import CachedRecords
 from nexus.kernel.blobs import Blobs
 from nexus.kernel.clock import Clock
 from nexus.kernel.records import Records
+from nexus.launch.adapters.catalog.prices import PriceList
 from nexus.launch.adapters.ledger import SqlLedger
 from nexus.launch.adapters.providers import OpenProviders
 from nexus.launch.core.policy import Policy
 from nexus.launch.ports import Machinery, Surroundings
 from nexus.launch.service import Launch
 from nexus.launch.service.costs import Costs
+from nexus.launch.service.offers import Offers
 from nexus.track.adapters.log_files import LogFiles
 from nexus.track.ports import Leases
 from nexus.track.service import Track
@@ -63,6 +66,7 @@ class Services:
     track: Track
     launch: Launch
     costs: Costs
+    offers: Offers
     providers: OpenProviders
     leases: Leases
     gateway: Gateway
@@ -141,6 +145,7 @@ async def open_services(settings: Settings) -> Services:
         audit=Audit(records, clock),
         track=track,
         launch=launch,
+        offers=Offers(launch, PriceList(settings.home / "prices.csv.gz", today=lambda: _day(clock)), clock),
         costs=Costs(records, clock, SqlLedger(store)),
         providers=providers,
         leases=LeasesByLaunch(launch),
@@ -150,3 +155,8 @@ async def open_services(settings: Settings) -> Services:
         check=store.check,
         closing=[store.close, metrics.close],
     )
+
+
+def _day(clock: Clock) -> str:
+    """Today, in UTC."""
+    return datetime.fromtimestamp(clock.now(), UTC).date().isoformat()

@@ -18,10 +18,11 @@ from nexus.infra.shell import Shell
 
 if TYPE_CHECKING:
     from nexus.infra.package import Package
+    from nexus.launch.core.comparing import Comparison
     from nexus.launch.core.spec import JobSpec
     from nexus.launch.faces.client import LaunchClient
     from nexus.launch.faces.jobfiles import Jobs
-    from nexus.launch.model import Placement, Run, Submission, Task
+    from nexus.launch.model import Run, Submission, Task
 
 
 @click.command()
@@ -112,9 +113,20 @@ def _show_plans(shell: Shell, jobs: Jobs) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for spec in jobs.specs:
             submission, package = _ready(shell, spec, jobs, Path(scratch) / spec.name)
-            placement = _placement(shell, submission, package)
-            shown.append({"name": spec.name, "plan": submission.plan, "placement": placement})
-            if not placement.fits:
+            compared = _compared(shell, submission, package, whole=True)
+            placement = compared.placement
+            shown.append(
+                {
+                    "name": spec.name,
+                    "plan": submission.plan,
+                    "placement": placement,
+                    "alternatives": compared.alternatives,
+                    "refused": compared.refused,
+                    "offers": compared.offers,
+                    "prices": compared.prices,
+                }
+            )
+            if not placement.fits and compared.startable is None:
                 reasons = sorted({rejection.reason for rejection in placement.rejections})
                 hint = "`nexus nodes` shows what there is; ask for less, or join another machine."
                 raise NoCapacityError(f"{spec.name} has no place: {placement.reason}", hint=hint, rejections=reasons)
@@ -122,17 +134,23 @@ def _show_plans(shell: Shell, jobs: Jobs) -> None:
         shell.emit(shown[0] if len(shown) == 1 else shown)
 
 
-def _placement(shell: Shell, submission: Submission, package: Package | None) -> Placement:
-    """Where it would go now, were nothing to be waited for; said to people."""
-    from nexus.launch.faces.planview import plan_lines
+def _compared(shell: Shell, submission: Submission, package: Package | None, *, whole: bool = False) -> Comparison:
+    """Where it would go now, were nothing to be waited for; said to people. Else: also where it could, by price."""
+    from nexus.launch.faces.planview import compared_lines, plan_lines
 
     client = _client(shell)
     plan = replace(submission.plan, after=())
-    placement = client.plan(replace(submission, plan=plan))
+    compared = client.compare(replace(submission, plan=plan))
     nodes = {use.node.id: use.node for use in client.nodes()}
-    for line in plan_lines(submission.name, plan, package, placement, nodes):
+    if whole:
+        lines = compared_lines(submission.name, plan, package, compared, nodes)
+    elif compared.placement.fits:
+        lines = plan_lines(submission.name, plan, package, compared.placement, nodes)
+    else:
+        lines = compared_lines(submission.name, plan, package, compared, nodes, limit=3)
+    for line in lines:
         shell.say(line)
-    return placement
+    return compared
 
 
 # --------------------------------------------------------------------------- the run
@@ -149,9 +167,9 @@ def _submit(shell: Shell, jobs: Jobs, *, ask: bool) -> list[Run]:
         for spec in jobs.specs:
             target = Path(scratch) / spec.name
             submission, package = _ready(shell, spec, jobs, target)
-            placement = _placement(shell, submission, package)
+            compared = _compared(shell, submission, package)
             if ask:
-                _ask(shell, placement)
+                _ask(shell, compared)
             if package is not None:
                 with shell.progress("Sending the workspace") as progress:
                     TrackClient(shell.http).upload_blob(target, progress=progress)
@@ -161,17 +179,19 @@ def _submit(shell: Shell, jobs: Jobs, *, ask: bool) -> list[Run]:
     return runs
 
 
-def _ask(shell: Shell, placement: Placement) -> None:
+def _ask(shell: Shell, compared: Comparison) -> None:
     """A person is asked about what costs money, or has to wait; a script must say --yes to what costs money."""
     from nexus.kernel.errors import UsageError
 
+    placement, starts = compared.placement, compared.startable
+    price = placement.price if placement.fits else starts.price if starts is not None else 0.0
     if shell.is_tty and sys.stdin.isatty():
-        if not placement.fits:
+        if price:
+            click.confirm(f"This costs {price:.2f} per hour. Launch?", default=True, abort=True, err=True)
+        elif not placement.fits and starts is None:
             click.confirm("No machine fits now. Launch, and wait for one?", default=True, abort=True, err=True)
-        elif placement.price:
-            click.confirm(f"This costs {placement.price:.2f} per hour. Launch?", default=True, abort=True, err=True)
-    elif placement.price:
-        raise UsageError(f"this costs {placement.price:.2f} per hour, and nobody is here to ask", hint="Add --yes.")
+    elif price:
+        raise UsageError(f"this costs {price:.2f} per hour, and nobody is here to ask", hint="Add --yes.")
 
 
 def _follow(shell: Shell, run: Run, *, alone: bool) -> int:

@@ -13,7 +13,26 @@ from fnmatch import fnmatchcase
 from nexus.kernel.units import format_bytes
 from nexus.launch.core.placement.need import Need, fitting_gpus, gpu_fits, need_key, share_of
 from nexus.launch.core.policy import Policy
-from nexus.launch.model import Offer, Placement, PriceNote, RolePlan, RunPlan
+from nexus.launch.model import Needs, Offer, Placement, PriceNote, RolePlan, RunPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferQuery:
+    """Which offers to list. One machine is asked for; `max_price` is per hour for it."""
+
+    needs: Needs = Needs()
+    providers: tuple[str, ...] = ()
+    max_price: float | None = None
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferList:
+    """The cheapest offers; `found` is how many there are in all."""
+
+    offers: tuple[Offer, ...]
+    found: int
+    prices: PriceNote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +55,7 @@ class Alternative:
     spot: bool = False
     reclaims_per_h: float = 0.0  # how often one of the machines is expected to be taken away
     start_s: float = 0.0
+    fleet: str = ""  # the id of the fleet that would start it; empty: it is only known from a price list
     unavailable: str = ""  # why this installation cannot start it now; empty: it can
 
 
@@ -99,12 +119,12 @@ def _cheapest(
     """Every role on its cheapest machines here; None when one of them finds none. What does not fit is counted."""
     candidates = list(offers)
     roles = [role for role in plan.roles if role.count]
-    unfit = {offer.id: _why_not(roles, offer) for offer in candidates}
-    refused.update(why for why in unfit.values() if why)
-    could = sum(not why for why in unfit.values())
+    wrong = [_why_not(roles, offer) for offer in candidates]
+    refused.update(why for why in wrong if why)
+    could = sum(not why for why in wrong)
     chosen: list[tuple[Offer, int]] = []
     for role in roles:
-        machines = _machines_for(plan, role, [offer for offer in candidates if not _unfit(role, offer)])
+        machines = _machines_for(plan, role, [offer for offer in candidates if not unfit(role, offer)])
         if machines is None:
             refused["too few for all tasks at once"] += could
             return None
@@ -176,17 +196,18 @@ def _alternative(where: str, chosen: Sequence[tuple[Offer, int]], price: float, 
         spot=spot,
         reclaims_per_h=often,
         start_s=max(offer.start_s for offer, _ in chosen),
+        fleet=chosen[0][0].fleet,
         unavailable=next((offer.unavailable for offer, _ in chosen if offer.unavailable), ""),
     )
 
 
 def _why_not(roles: Sequence[RolePlan], offer: Offer) -> str:
     """Why no role could use the offer; empty when one could."""
-    reasons = [_unfit(role, offer) for role in roles]
+    reasons = [unfit(role, offer) for role in roles]
     return reasons[0] if reasons and all(reasons) else ""
 
 
-def _unfit(role: RolePlan, offer: Offer) -> str:
+def unfit(role: RolePlan, offer: Offer) -> str:
     """Why a task of the role cannot be on such a machine, in words that many offers share; empty when it can."""
     need, capacity = need_key(role), offer.capacity
     if need.gpus and fitting_gpus(need, capacity.gpus).bit_count() < need.gpus:

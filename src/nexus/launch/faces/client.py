@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nexus.infra.http_client import HttpClient
 from nexus.launch.calls import Call, CallRequest
+from nexus.launch.core.comparing import Comparison, OfferList
 from nexus.launch.core.costing import CostReport
 from nexus.launch.faces.views import EventPage, NodeUse, RunPage, ScaleRequest
 from nexus.launch.model import RUN_LIFE, Node, Placement, Run, Submission, Task
@@ -93,6 +94,34 @@ class LaunchClient:
         self, *, after: int = 0, subject: str | None = None, newest: bool = False, limit: int = 100
     ) -> EventPage:
         return self.http.get("/v1/events", EventPage, after=after, subject=subject, newest=newest, limit=limit)
+
+    def offers(
+        self,
+        *,
+        gpu: str = "",
+        cpu: str = "",
+        memory: str = "",
+        region: Sequence[str] = (),
+        provider: Sequence[str] = (),
+        spot: str = "auto",
+        max_price: float | None = None,
+        limit: int = 20,
+    ) -> OfferList:
+        return self.http.get(
+            "/v1/offers",
+            OfferList,
+            gpu=gpu,
+            cpu=cpu,
+            memory=memory,
+            region=region,
+            provider=provider,
+            spot=spot,
+            max_price=max_price,
+            limit=limit,
+        )
+
+    def compare(self, submission: Submission) -> Comparison:
+        return self.http.post("/v1/runs/compare", Comparison, submission)
 
     def costs(self, *, by: str = "run", since: float = 0.0, until: float | None = None, limit: int = 100) -> CostReport:
         return self.http.get("/v1/costs", CostReport, by=by, since=since, until=until, limit=limit)

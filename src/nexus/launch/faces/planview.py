@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from nexus.infra.package import Package
-from nexus.kernel.units import format_bytes
-from nexus.launch.model import Node, Placement, RolePlan, RunPlan
+from nexus.kernel.units import format_bytes, format_seconds
+from nexus.launch.core.comparing import Alternative, Comparison
+from nexus.launch.model import Node, Placement, PriceNote, RolePlan, RunPlan
 
 _SHOWN = 6
+_LISTED = "list price"
+_FRESH_DAYS = 30  # an older price list is said to be old
 
 
 def plan_lines(
@@ -22,6 +25,87 @@ def plan_lines(
     else:
         lines.append(f"  NOWHERE   {placement.reason}")
     return lines + rejected(placement, nodes)
+
+
+def compared_lines(
+    name: str,
+    plan: RunPlan,
+    package: Package | None,
+    comparison: Comparison,
+    nodes: Mapping[str, Node],
+    *,
+    limit: int = _SHOWN,
+) -> list[str]:
+    """`plan_lines`, and with them where else the run could go, cheapest first; then how old list prices are."""
+    placement, chosen_one = comparison.placement, comparison.startable
+    others = [one for one in _best_of_each(comparison.alternatives) if placement.fits or one is not chosen_one]
+    rows = [_alternative(one) for one in others[:limit]]
+    lines = [headline(name, plan, package)]
+    if placement.fits:
+        lines += [f"  CHOSEN    {text}" for text in chosen(plan, placement, nodes)]
+    elif chosen_one is not None:
+        rows.insert(0, _alternative(chosen_one))
+    else:
+        lines.append(f"  NOWHERE   {placement.reason}")
+    starts = chosen_one is not None and not placement.fits
+    for at, text in enumerate(_aligned(rows)):
+        lines.append(f"  {'CHOSEN' if starts and at == 0 else 'or' if at == int(starts) else '':<9} {text}".rstrip())
+    if len(others) > limit:
+        lines.append(f"            and {len(others) - limit} more: --json lists all")
+    lines += _refused(comparison)
+    if not placement.fits or not rows:
+        lines += rejected(placement, nodes)
+    listed = [one for one in others if not one.fleet]
+    if listed:
+        lines.append(f"  {_LISTED}: {listed[0].unavailable}")
+        lines += [f"  {line}" for line in price_notes(comparison.prices)]
+    return lines
+
+
+def price_notes(prices: PriceNote | None) -> list[str]:
+    """How old a price list is, and what to do when it is too old."""
+    if prices is None:
+        return []
+    age = "today" if not prices.age_days else f"{prices.age_days} day{'' if prices.age_days == 1 else 's'} ago"
+    names = ", ".join(sorted({provider for source in prices.sources for provider in source.providers}))
+    notes = [f"prices of {names}: a list that was read {age} ({prices.made})"]
+    if prices.age_days > _FRESH_DAYS:
+        notes.append("that is old: nexus offers refresh fetches today's, where the internet is reached")
+    return notes + ([prices.trouble] if prices.trouble else [])
+
+
+def _best_of_each(alternatives: Sequence[Alternative]) -> list[Alternative]:
+    """The cheapest place of each provider, kept and spot: one line for seventeen regions of the same price."""
+    found: dict[tuple[str, bool, bool], Alternative] = {}
+    for one in alternatives:
+        provider = one.where if not one.unavailable else one.where.partition(":")[0]
+        found.setdefault((provider, one.spot, bool(one.unavailable)), one)
+    return list(found.values())
+
+
+def _alternative(one: Alternative) -> tuple[str, ...]:
+    """Where, on what, for how much, and what to know of it."""
+    machines = " + ".join(f"{few.count}x {few.machine}" if few.count > 1 else few.machine for few in one.machines)
+    gpus = " + ".join(f"{count}x {name}" for name, count in one.gpus.items())
+    about = [f"{format_seconds(one.start_s)} to start"] if not one.unavailable else []
+    if one.spot:
+        about.append(f"reclaimed {one.reclaims_per_h:.0%}/h")
+    about += [one.unavailable if one.fleet else _LISTED] if one.unavailable else []
+    return f"{one.where}{' (spot)' if one.spot else ''}", machines, gpus, f"{one.price:.2f}/h", ", ".join(about)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    return ["   ".join(text.ljust(width) for text, width in zip(row, widths, strict=True) if width) for row in rows]
+
+
+def _refused(comparison: Comparison) -> list[str]:
+    """`rejected 214 offers: 180 over max_price, 34 in other regions`."""
+    count = sum(one.count for one in comparison.refused)
+    if not count:
+        return []
+    why = ", ".join(f"{one.count} {one.reason}" for one in comparison.refused)
+    return [f"  rejected  {count} offer{'' if count == 1 else 's'}: {why}"]
 
 
 def headline(name: str, plan: RunPlan, package: Package | None) -> str:
@@ -56,8 +140,7 @@ def chosen(plan: RunPlan, placement: Placement, nodes: Mapping[str, Node]) -> li
         gpus = _gpus([(assignment.node, index) for assignment in mine for index in assignment.gpus], nodes)
         price = f"{sum(assignment.price for assignment in mine):.2f}/h"
         rows.append((where, role.name if len(plan.roles) > 1 else "", gpus, price))
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
-    return ["   ".join(text.ljust(width) for text, width in zip(row, widths, strict=True) if width) for row in rows]
+    return _aligned(rows)
 
 
 def rejected(placement: Placement, nodes: Mapping[str, Node]) -> list[str]:

@@ -8,10 +8,11 @@ from nexus.kernel.events import Event
 from nexus.kernel.units import format_bytes, format_seconds
 from nexus.launch.core.exits import why_it_ended
 from nexus.launch.faces.views import NodeUse
-from nexus.launch.model import RUN_LIFE, TASK_LIFE, Node, Run, RunState, Task
+from nexus.launch.model import RUN_LIFE, TASK_LIFE, Node, Offer, Run, RunState, Task
 
 RUNS_HEAD = ("ID", "NAME", "KIND", "STATE", "WHERE", "AGE", "DURATION", "COST")
 TASKS_HEAD = ("TASK", "ROLE", "TRY", "NODE", "STATE", "DURATION", "DETAIL")
+OFFERS_HEAD = ("PRICE", "PROVIDER", "REGION", "MACHINE", "GPU", "CPU", "MEMORY", "SPOT", "COUNT", "START")
 NODES_HEAD = ("NAME", "STATE", "TASKS", "CPU", "MEMORY", "GPU", "REGION", "PRICE", "LABELS")
 
 
@@ -90,3 +91,21 @@ def event_line(event: Event, stamp: str) -> str:
         rest = f"code {data['exit_code']}"
     by = "" if event.actor == "nexus" else f"by {event.actor}"
     return "  ".join(part for part in (stamp, f"{event.kind:<16}", who, rest, by) if part)
+
+
+def offer_row(offer: Offer) -> tuple[str, ...]:
+    """One line of `nexus offers`."""
+    capacity = offer.capacity
+    names = sorted({gpu.name for gpu in capacity.gpus})
+    return (
+        f"{offer.price:.4g}/h",
+        offer.provider,
+        offer.region,
+        offer.machine,
+        f"{len(capacity.gpus)}x {', '.join(names)}" if names else "",
+        f"{capacity.cpu:g}",
+        format_bytes(capacity.memory_b),
+        "spot" if offer.spot else "",
+        "" if offer.unavailable else "any" if offer.count is None else str(offer.count),
+        "list price" if not offer.fleet else offer.unavailable or format_seconds(offer.start_s),
+    )
