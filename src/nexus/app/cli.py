@@ -43,6 +43,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "login": ("nexus.app.commands.login:command", "Use another server from now on."),
     "nodes": ("nexus.launch.faces.commands.nodes:command", "The machines there are."),
     "offers": ("nexus.launch.faces.commands.offers:command", "Machines that could be rented or started, by price."),
+    "fleet": ("nexus.launch.faces.commands.fleet:command", "Machines that are started when jobs need them."),
     "agent": ("nexus.agent.faces.commands.agent:command", "Let this machine join a server and work for it."),
     "project": ("nexus.app.commands.project:command", "Projects: create, list, use, remove, members."),
     "user": ("nexus.access.faces.commands.user:command", "Users: add, list, remove; roles and passwords."),
@@ -60,7 +61,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Train, federate, deploy": ("tune", "federate", "deploy", "endpoints", "chat", "store"),
     "Who may do what": ("project", "user", "token", "secret", "audit"),
     "This machine and its server": (
-        *("up", "down", "server", "open", "login", "nodes", "offers", "agent", "doctor", "completion"),
+        *("up", "down", "server", "open", "login", "nodes", "fleet", "offers", "agent", "doctor", "completion"),
     ),
 }
 

@@ -33,6 +33,13 @@ def costs(services: Services) -> APIRouter:
     return router(services.costs)
 
 
+def fleets(services: Services) -> APIRouter:
+    """Machines that providers start."""
+    from nexus.launch.faces.fleets_api import router
+
+    return router(services.launch)
+
+
 def offers(services: Services) -> APIRouter:
     """What could be rented or started."""
     from nexus.launch.faces.offers_api import router
@@ -95,13 +102,14 @@ def studio(services: Services) -> APIRouter:
         StudioServices(
             clock=services.clock,
             hints=services.hints,
-            sessions=AccessSource(services.access),
+            sessions=AccessSource(services.access, services.people),
             launch=LaunchSource(services.launch, services.records),
             track=seen,
             models=seen,
             federate=services.federate,
             deploy=services.deploy,
             store=_store(services),
+            costs=services.costs,
         )
     )
 

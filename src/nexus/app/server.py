@@ -23,6 +23,7 @@ ROUTERS: Registry[Callable[[Any], APIRouter]] = Registry(
         "launch": "nexus.app.routers:launch",
         "offers": "nexus.app.routers:offers",
         "costs": "nexus.app.routers:costs",
+        "fleets": "nexus.app.routers:fleets",
         "agents": "nexus.app.routers:agents",
         "relay": "nexus.app.routers:relay",
         "track": "nexus.app.routers:track",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nexus.launch.core.policy import Policy
@@ -192,3 +192,16 @@ def node_of(offer: Offer, node_id: str, name: str, project: str) -> Node:
         reclaims_per_h=offer.reclaims_per_h or None,
         isolation=offer.isolation,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetView:
+    """A fleet as people see it."""
+
+    fleet: Fleet
+    machines: tuple[Machine, ...]  # those that are not over, oldest first
+    offers: tuple[Offer, ...]  # what its provider offered when it was last asked; `unavailable` says what is wrong
+    asked: float | None  # when that was
+    trouble: str = ""  # why its provider does not answer
+    blocked: dict[str, str] = field(default_factory=dict)  # offer -> why it is left alone for a while
+    doing: dict[str, str] = field(default_factory=dict)  # machine -> what its provider said of it last

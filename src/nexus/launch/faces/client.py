@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nexus.infra.http_client import HttpClient
+from nexus.infra.http_client import HttpClient, decoded
 from nexus.launch.calls import Call, CallRequest
 from nexus.launch.core.comparing import Comparison, OfferList
 from nexus.launch.core.costing import CostReport
-from nexus.launch.faces.views import EventPage, NodeUse, RunPage, ScaleRequest
-from nexus.launch.model import RUN_LIFE, Node, Placement, Run, Submission, Task
+from nexus.launch.core.machines import FleetView
+from nexus.launch.faces.views import EventPage, FleetRequest, NodeUse, RunPage, ScaleRequest
+from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Run, Submission, Task
 
 _WAIT_S = 20.0  # below the HTTP client's own timeout
+_PROVIDER_S = 150.0  # a provider that is asked now, answers for itself
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,22 @@ class LaunchClient:
 
     def nodes(self) -> list[NodeUse]:
         return self.http.get("/v1/nodes", list[NodeUse])
+
+    def fleets(self) -> list[FleetView]:
+        return self.http.get("/v1/fleets", list[FleetView])
+
+    def fleet(self, fleet: str, *, fresh: bool = False) -> FleetView:
+        answer = self.http.request("GET", f"/v1/fleets/{fleet}", params={"fresh": fresh}, timeout=_PROVIDER_S)
+        return decoded(answer, FleetView)
+
+    def add_fleet(self, wanted: FleetRequest) -> Fleet:
+        return self.http.post("/v1/fleets", Fleet, wanted)
+
+    def pause_fleet(self, fleet: str, *, paused: bool = True) -> Fleet:
+        return self.http.post(f"/v1/fleets/{fleet}/pause", Fleet, on=paused)
+
+    def remove_fleet(self, fleet: str) -> Fleet:
+        return self.http.call("DELETE", f"/v1/fleets/{fleet}", Fleet)
 
     def drain(self, node: str, *, drain: bool = True) -> Node:
         return self.http.post(f"/v1/nodes/{node}/drain", Node, on=drain)

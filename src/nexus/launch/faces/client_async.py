@@ -17,15 +17,17 @@ from nexus.launch.core.comparing import Comparison, OfferList
 
 from nexus.launch.core.costing import CostReport
 
-from nexus.launch.faces.views import EventPage, NodeUse, RunPage, ScaleRequest
+from nexus.launch.core.machines import FleetView
 
-from nexus.launch.model import RUN_LIFE, Node, Placement, Run, Submission, Task
+from nexus.launch.faces.views import EventPage, FleetRequest, NodeUse, RunPage, ScaleRequest
+
+from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Run, Submission, Task
 
 import asyncio
 
 from collections.abc import AsyncIterator
 
-from nexus.launch.faces.client import _WAIT_S
+from nexus.launch.faces.client import _PROVIDER_S, _WAIT_S
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,22 @@ class AsyncLaunchClient:
 
     async def nodes(self) -> list[NodeUse]:
         return await self.http.get("/v1/nodes", list[NodeUse])
+
+    async def fleets(self) -> list[FleetView]:
+        return await self.http.get("/v1/fleets", list[FleetView])
+
+    async def fleet(self, fleet: str, *, fresh: bool = False) -> FleetView:
+        answer = await self.http.request("GET", f"/v1/fleets/{fleet}", params={"fresh": fresh}, timeout=_PROVIDER_S)
+        return decoded(answer, FleetView)
+
+    async def add_fleet(self, wanted: FleetRequest) -> Fleet:
+        return await self.http.post("/v1/fleets", Fleet, wanted)
+
+    async def pause_fleet(self, fleet: str, *, paused: bool = True) -> Fleet:
+        return await self.http.post(f"/v1/fleets/{fleet}/pause", Fleet, on=paused)
+
+    async def remove_fleet(self, fleet: str) -> Fleet:
+        return await self.http.call("DELETE", f"/v1/fleets/{fleet}", Fleet)
 
     async def drain(self, node: str, *, drain: bool = True) -> Node:
         return await self.http.post(f"/v1/nodes/{node}/drain", Node, on=drain)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from nexus.kernel.events import Event
 from nexus.launch.model import Node, Run
@@ -30,6 +31,17 @@ class ScaleRequest:
 
     role: str
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetRequest:
+    """A fleet to be set up, or to be given other settings. What is left out stays, or is the default."""
+
+    name: str
+    provider: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    idle_s: float | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from nexus.kernel.errors import ConflictError, NotFoundError, UnavailableError, UsageError
 from nexus.kernel.identity import Principal, Role
 from nexus.kernel.ids import is_name
 from nexus.launch.core.events import fleet_event
-from nexus.launch.core.machines import blocks
-from nexus.launch.model import FLEETS, MACHINE_LIFE, MACHINES, Fleet, Machine, Offer
+from nexus.launch.core.machines import FleetView, blocks
+from nexus.launch.model import FLEETS, MACHINE_LIFE, MACHINES, Fleet
 from nexus.launch.service.context import EVERYTHING, PROVISION, Context
 from nexus.launch.service.provisioning import Provisioning
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetView:
-    """A fleet as people see it."""
-
-    fleet: Fleet
-    machines: tuple[Machine, ...]  # those that are not over, oldest first
-    offers: tuple[Offer, ...]  # what its provider offered when it was last asked; `unavailable` says what is wrong
-    asked: float | None  # when that was
-    trouble: str = ""  # why its provider does not answer
-    blocked: dict[str, str]  # offer -> why it is left alone for a while
 
 
 class Fleets:
@@ -139,4 +127,5 @@ class Fleets:
             asked=offered.at if offered else None,
             trouble=self._provisioning.troubles.get(fleet.id, ""),
             blocked={offer: why for (_, offer), (until, why) in blocked if until > now},
+            doing=self._provisioning.doing(machines),
         )

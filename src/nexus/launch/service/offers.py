@@ -12,7 +12,7 @@ from nexus.kernel.identity import Principal, Role
 from nexus.launch.core.comparing import Comparison, OfferList, OfferQuery, compare, unfit
 from nexus.launch.model import GpuNeed, Offer, PriceNote, RolePlan, RunPlan, Submission
 from nexus.launch.ports import Catalog
-from nexus.launch.service.fleets import FleetView
+from nexus.launch.core.machines import FleetView
 from nexus.launch.service.launch import Launch
 
 

@@ -8,7 +8,7 @@ beside the loop, each with its time limit, one at a time for a machine: a slow p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -152,6 +152,11 @@ class Provisioning:
         self._pauses = {
             key: pause for key, pause in self._pauses.items() if key in live or key.partition(":")[2] in known
         }
+
+    def doing(self, machines: Iterable[Machine]) -> dict[str, str]:
+        """What providers said of these machines last."""
+        seen = {machine.id: self._sightings[machine.id] for machine in machines if machine.id in self._sightings}
+        return {machine: sighting.detail for machine, sighting in seen.items() if sighting.detail}
 
     def _believed(self) -> dict[str, MachineSighting]:
         """What was seen, less that a machine is gone while a call that may still start it is under way."""
