@@ -14,8 +14,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from nexus.access.model import Purpose
-from nexus.access.service import Access
-from nexus.app.bridges import JobsByLaunch, ModelsByTrack, RunsByRecords
+from nexus.access.service import Access, People
+from nexus.app.bridges import JobsByLaunch, ModelsByTrack, RunsByRecords, UseByRecords
 from nexus.deploy.adapters.gateway.server import Gateway
 from nexus.deploy.faces.api import router as deploy_routes
 from nexus.deploy.service import Deploy
@@ -32,6 +32,8 @@ from nexus.kernel.identity import Principal, PrincipalKind, Role
 from nexus.kernel.ids import new_id
 from nexus.kernel.records import Kind, R
 from nexus.launch.model import NODES, RUNS, TASKS, Capacity, Node, RolePlan, Run, RunPlan, RunState, Task, TaskState
+from nexus.launch.ports import MachineSpan, Span
+from nexus.launch.service.costs import Costs
 from nexus.launch.service.launch import Launch
 from nexus.store.adapters.launcher import JobLauncher
 from nexus.store.adapters.shelf import FolderShelf
@@ -90,10 +92,13 @@ class House:
         await self.records.apply((RUNS, run), events=[Event("run.queued", run.id, PROJECT, now - 70), event])
         return replace(run, version=1)
 
-    async def task(self, run: Run, node: Node, index: int = 0, state: TaskState = TaskState.RUNNING) -> StreamOwner:
+    async def task(
+        self, run: Run, node: Node, index: int = 0, state: TaskState = TaskState.RUNNING, **more: Any
+    ) -> StreamOwner:
+        given: dict[str, Any] = {"created": self.clock.now()} | more
         task = Task(
-            id=self.id("task"), project=PROJECT, created=self.clock.now(), run=run.id, role="worker", index=index,
-            attempt=0, node=node.id, epoch=1, state=state, cpu=2, memory_b=4_000_000_000, detail="epoch 3 of 10",
+            id=self.id("task"), project=PROJECT, run=run.id, role="worker", index=index, price=node.price,
+            attempt=0, node=node.id, epoch=1, state=state, cpu=2, memory_b=4_000_000_000, detail="epoch 3 of 10", **given,
         )  # fmt: skip
         await self.add(TASKS, task)
         return StreamOwner(project=PROJECT, run=run.id, task=task.id, role="worker", index=index)
@@ -130,6 +135,23 @@ class House:
         self.leave: list[Callable[[], Awaitable[object]]] = []
 
 
+@dataclass
+class RecordsLedger:
+    """Implements `launch.ports.Ledger` over a handful of records in memory."""
+
+    records: MemoryRecords
+
+    async def tasks(self, project: str | None, since: float, until: float, take: Callable[[Span], None]) -> None:
+        for task in await self.records.find(TASKS, {"project": project} if project else {}):
+            run = await self.records.get(RUNS, task.run)
+            if run is not None and task.price:
+                start, end = task.created, task.ended
+                take(Span(task.project, run.id, run.name, run.user, task.node, task.price, start, end))
+
+    async def machines(self, project: str | None, since: float, until: float) -> list[MachineSpan]:
+        return [MachineSpan("lab", "gpu-1", "", 3.0, until - 1800, None)]
+
+
 @asynccontextmanager
 async def open_house(folder: Path) -> AsyncIterator[House]:
     """Everything, until it is left."""
@@ -158,13 +180,14 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
     services = Services(
         clock=clock,
         hints=hints,
-        sessions=AccessSource(access),
+        sessions=AccessSource(access, People(records, clock, system_entropy, access, UseByRecords(records))),
         launch=LaunchSource(launch, records),
         track=source,
         models=source,
         federate=federate,
         deploy=deploy,
         store=store,
+        costs=Costs(records, clock, RecordsLedger(records)),
     )
     for routes in (router(services), deploy_routes(deploy), store_routes(store)):
         app.include_router(routes)

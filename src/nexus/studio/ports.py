@@ -12,15 +12,24 @@ from nexus.federate.model import Round
 from nexus.kernel.clock import Clock
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal
+from nexus.launch.core.costing import By, CostReport
 from nexus.launch.model import Node, Run, Task
 from nexus.store.model import Launched, Preview, TemplateView
 
 
 class Sessions(Protocol):
-    """Access: one-time login links and browser sessions."""
+    """Access: one-time login links, passwords, browser sessions, and the projects of who is logged in."""
 
-    async def exchange(self, code: str) -> str:
+    async def exchange(self, code: str, address: str) -> str:
         """A session token for a one-time code, which is used up. Raises DeniedError."""
+        ...
+
+    async def log_in(self, user: str, password: str, address: str) -> str:
+        """A session token for a password. Raises DeniedError."""
+        ...
+
+    async def projects(self, who: Principal) -> Sequence[tuple[str, str]]:
+        """Those that one is in, and one's role there."""
         ...
 
     async def end(self, token: str) -> None:
@@ -234,6 +243,16 @@ class Store(Protocol):
         ...
 
 
+class Costs(Protocol):
+    """Bills: what `launch.service.costs` offers."""
+
+    async def report(
+        self, principal: Principal, by: By, *, since: float = 0.0, until: float | None = None, limit: int = 100
+    ) -> CostReport:
+        """The dearest lines since a moment, and the sum of the others."""
+        ...
+
+
 class Waker(Protocol):
     """Wake-up calls of this process; `infra.hints.Hints` implements it."""
 
@@ -263,3 +282,4 @@ class Services:
     federate: Federate | None = None
     deploy: Deploy | None = None
     store: Store | None = None
+    costs: Costs | None = None

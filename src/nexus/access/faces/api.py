@@ -10,8 +10,7 @@ from nexus.access.faces.keeping_api import add_audit, add_secrets
 from nexus.access.faces.people_api import add_projects, add_users
 from nexus.access.model import NewToken, TokenView
 from nexus.access.service import Access, Audit, People, Secrets
-from nexus.infra.web.auth import Caller, Member, Viewer, address_of
-from nexus.infra.web.limits import Limits
+from nexus.infra.web.auth import Caller, Member, Viewer, address_of, limit_logins
 from nexus.kernel.identity import Principal, Role
 
 
@@ -47,13 +46,6 @@ def router(access: Access, people: People, secrets: Secrets, audit: Audit) -> AP
         return await people.log_in(body.user, body.password, address=address_of(request))
 
     return api
-
-
-def limit_logins(request: Request) -> None:
-    """Guessing passwords takes long. Raises ThrottledError."""
-    limits: Limits | None = getattr(request.app.state, "limits", None)
-    if limits is not None:
-        limits.need(limits.logins, address_of(request), "tries to log in")
 
 
 def _add_tokens(api: APIRouter, access: Access) -> None:

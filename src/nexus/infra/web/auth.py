@@ -29,7 +29,7 @@ async def caller(request: HTTPConnection) -> Principal:
     if scheme.lower() != "bearer" or not token:
         token = request.cookies.get(SESSION_COOKIE, "")
         if token:
-            _refuse_cross_site(request)
+            refuse_cross_site(request)
     principal = await _prove(request, token.strip()) if token else None
     if principal is None:
         await _count_denial(request, token)
@@ -68,7 +68,7 @@ def address_of(request: HTTPConnection) -> str:
     return request.client.host if request.client else ""
 
 
-def _refuse_cross_site(request: HTTPConnection) -> None:
+def refuse_cross_site(request: HTTPConnection) -> None:
     """A cookie is sent by any page; only our own pages may change things with it, or open a WebSocket."""
     if request.scope.get("method") in _SAFE:
         return
@@ -97,6 +97,13 @@ Viewer = Annotated[Principal, Depends(_with_role(Role.VIEWER))]
 Member = Annotated[Principal, Depends(_with_role(Role.MEMBER))]
 Admin = Annotated[Principal, Depends(_with_role(Role.ADMIN))]
 NodeAgent = Annotated[Principal, Depends(_node)]
+
+
+def limit_logins(request: HTTPConnection) -> None:
+    """Guessing passwords and codes takes long. Raises ThrottledError."""
+    limits: Limits | None = getattr(request.app.state, "limits", None)
+    if limits is not None:
+        limits.need(limits.logins, address_of(request), "tries to log in")
 
 
 async def _submitter(request: Request, principal: Member) -> Principal:

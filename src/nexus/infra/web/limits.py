@@ -43,7 +43,7 @@ class Limits:
 
     monotonic: Callable[[], float]
     denials: Buckets = field(default_factory=lambda: Buckets(rate=5.0, burst=100.0))  # by address
-    logins: Buckets = field(default_factory=lambda: Buckets(rate=1 / 6, burst=10.0))  # by address
+    logins: Buckets = field(default_factory=lambda: Buckets(rate=0.2, burst=20.0))  # by address
     notes: Buckets = field(default_factory=lambda: Buckets(rate=1 / 60, burst=5.0))  # denials written to the trail
     submits: Buckets = field(default_factory=lambda: Buckets(rate=0.0, burst=1.0))  # by token and address
 

@@ -11,10 +11,12 @@ PAGES: Registry[Page] = Registry(
         "runs": "nexus.studio.pages.runs:page",
         "run": "nexus.studio.pages.run:page",
         "nodes": "nexus.studio.pages.nodes:page",
+        "costs": "nexus.studio.pages.costs:page",
         "rounds": "nexus.studio.pages.rounds:page",
         "models": "nexus.studio.pages.models:page",
         "endpoints": "nexus.studio.pages.endpoints:page",
         "chat": "nexus.studio.pages.chat:page",
+        "projects": "nexus.studio.pages.projects:page",
         "store": "nexus.studio.pages.store:page",
     },
 )
