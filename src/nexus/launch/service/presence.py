@@ -36,9 +36,10 @@ class Presence:
         for task in tasks:
             self._spoken[task] = now
 
-    def renew(self, task: str, arrived: float) -> None:
-        """An answer to the request that arrived then carries the task's order."""
-        self._renewed[task] = max(arrived, self._renewed.get(task, arrived))
+    def renew(self, tasks: Iterable[str], arrived: float) -> None:
+        """An answer to the request that arrived then carries these tasks' orders."""
+        for task in tasks:
+            self._renewed[task] = max(arrived, self._renewed.get(task, arrived))
 
     def is_spoken_of(self, task: str, now: float, forget_s: float) -> bool:
         """Whether the node still knows the task: one that is silent about it for `forget_s` has lost it.
