@@ -16,6 +16,7 @@ import pytest
 from nexus.agent.service import Agent
 from nexus.agent.wire import Membership, Options, open_agent, remember
 from nexus.launch.protocol import TaskOrder
+from tests.agent.nvml import make_driver
 from tests.agent.server import TOKEN, Server
 
 SRC = Path(__file__).parents[2] / "src"
@@ -85,3 +86,12 @@ def order() -> Callable[..., TaskOrder]:
         return TaskOrder(**(values | changes))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The library of an NVIDIA driver with two cards."""
+    library = make_driver(tmp_path_factory.mktemp("nvml"))
+    if library is None:
+        pytest.skip("a driver to test against is compiled here, and there is no C compiler")
+    return library

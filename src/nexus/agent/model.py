@@ -77,3 +77,16 @@ class Parcel:
     packed: bool = False
     kind: str = "artifact"
     meta: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a task uses at one moment. Counters grow from its start on; None: the machine does not tell."""
+
+    lived_s: float  # since its process was started
+    cpu_s: float
+    memory_b: int
+    read_b: int | None = None
+    written_b: int | None = None
+    gpu_percent: float | None = None  # the mean of its accelerators
+    gpu_memory_b: int | None = None  # the sum

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
-from nexus.agent.model import LocalTask, Parcel, Sighting
+from nexus.agent.model import LocalTask, Parcel, Reading, Sighting
 from nexus.launch.calls import Part
 from nexus.launch.ports import Stream
 from nexus.launch.protocol import ArtifactReport, CallOrder, Desired, Report, TaskOrder
 
 Say = Callable[[str], None]  # a line by Nexus in the task's log
+Meter = Callable[[TaskOrder], Reading | None]  # what a task uses now; None: it has no process, or nothing tells
 UsedCpu = Callable[[TaskOrder], float | None]  # cpu-seconds of a task so far; None: this machine does not tell
 Fetch = Callable[[str], AsyncIterator[bytes]]  # a blob's bytes by its digest
 
@@ -109,6 +110,10 @@ class Spool(Protocol):
 
     def read(self, order: TaskOrder, stream: str, offset: int, limit_b: int) -> bytes:
         """Bytes of a stream; empty at its end."""
+        ...
+
+    def record(self, order: TaskOrder, values: Mapping[str, float], step: int) -> None:
+        """Add what was measured of the task to its metrics. Raises OSError if the disk is full."""
         ...
 
     def free(self, order: TaskOrder, stream: str, offset: int) -> None:

@@ -22,6 +22,7 @@ from nexus.agent.adapters.inside import Inside
 from nexus.agent.adapters.isolation.levels import Isolation
 from nexus.agent.adapters.journal import FileJournal
 from nexus.agent.adapters.launcher import Launcher
+from nexus.agent.adapters.meters import TaskMeter
 from nexus.agent.adapters.preparing import SETUP_TIMEOUT_S, Preparation
 from nexus.agent.adapters.probe import probe
 from nexus.agent.adapters.processes import ProcessRunner
@@ -30,6 +31,7 @@ from nexus.agent.adapters.sweeping import sweep
 from nexus.agent.model import LocalTask
 from nexus.agent.service import Agent
 from nexus.agent.service.calls import Calls
+from nexus.agent.service.metering import METER_S, Metering
 from nexus.kernel.errors import ConflictError, NotFoundError, UnavailableError, UsageError
 from nexus.launch.model import Capacity
 from nexus.launch.protocol import MACHINE_LABEL, Join, NodeInfo, Ticket
@@ -69,6 +71,7 @@ class Options:
 
     setup_timeout_s: float = SETUP_TIMEOUT_S
     ca_file: str | None = None
+    meter_s: float = METER_S  # between two readings of what tasks use
     note: Callable[[str], None] = lambda _: None
 
 
@@ -260,6 +263,7 @@ async def open_agent(home: Path, member: Membership, options: Options | None = N
             chosen.note,
             Calls(channel.dial, doors, clock, shell=member.terms.shell),
             doors.used_cpu_s,
+            Metering(TaskMeter(folder), spool, clock, chosen.meter_s),
         )
         isolation.find_out(lambda: agent.learn(replace(agent.info, isolation=isolation.levels)))
         yield agent

@@ -6,9 +6,12 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+import stat
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import msgspec
 
@@ -20,8 +23,11 @@ from nexus.agent.adapters.workspace import safe_below
 from nexus.agent.model import LOG, Parcel
 from nexus.kernel.logframes import parse
 from nexus.launch.protocol import TaskOrder
+from nexus.track import frames
 
 _CHUNK_B = 1024 * 1024
+_OWN = "m-agent-"  # begins the names of streams that this program writes, in a folder where no job may
+_Roots = tuple[Path, ...]  # below which what a job names must lie; none: anywhere, as the job could read it itself
 
 
 class _Request(msgspec.Struct):
@@ -39,6 +45,8 @@ class DiskSpool:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        # New each time: an earlier agent's may end in half a frame.
+        self._own = f"{_OWN}{os.urandom(6).hex()}.bin"
         self._parcels: dict[Path, Parcel] = {}  # of copies, which do not change: read once, however often it is tried
 
     def say(self, order: TaskOrder, text: str) -> None:
@@ -55,19 +63,32 @@ class DiskSpool:
     def ends(self, order: TaskOrder) -> dict[str, int]:
         home = self._home.task(order)
         result = {LOG: _log_end(home.log)}
-        try:
-            with os.scandir(home.spool) as entries:
-                for entry in entries:
-                    if entry.name.startswith("m-") and entry.name.endswith(".bin") and entry.is_file():
-                        result[entry.name] = entry.stat().st_size
-        except FileNotFoundError:
-            pass
+        for folder, is_ours in ((home.spool, False), (home.path / "system", True)):
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        name = entry.name
+                        is_stream = name.startswith("m-") and name.endswith(".bin") and name.startswith(_OWN) == is_ours
+                        if is_stream and entry.is_file(follow_symlinks=False):
+                            result[name] = entry.stat().st_size
+            except FileNotFoundError:
+                continue
         return result
+
+    def record(self, order: TaskOrder, values: Mapping[str, float], step: int) -> None:
+        """Add what was measured of the task to its metrics. Raises OSError if the disk is full."""
+        folder = self._home.task(order).path / "system"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        now = time.time()  # noqa: TID251 (the time of a metric, as the SDK takes it)
+        with (folder / self._own).open("ab") as file:
+            for frame in frames.write_points(list(values), [step], [now], [[value] for value in values.values()]):
+                file.write(frame)
 
     def read(self, order: TaskOrder, stream: str, offset: int, limit_b: int) -> bytes:
         home = self._home.task(order)
         if stream != LOG:
-            return _read(home.spool / stream, offset, limit_b)
+            folder = home.path / "system" if stream.startswith(_OWN) else home.spool
+            return _read(folder / stream, offset, limit_b)
         starts = [start for start in _starts(home.log) if start <= offset]
         return _read(home.log / f"{starts[-1]:016d}", offset - starts[-1], limit_b) if starts else b""
 
@@ -92,7 +113,7 @@ class DiskSpool:
         home = self._home.task(order)
         found = []
         for file in _request_files(home.spool):
-            parcel = self._parcels.get(file) or await asyncio.to_thread(_read_request, home, file)
+            parcel = self._parcels.get(file) or await asyncio.to_thread(_read_request, home, file, self._roots(order))
             if parcel is None:
                 file.replace(file.with_suffix(".failed"))
                 continue
@@ -115,6 +136,13 @@ class DiskSpool:
             request = _Request(name="outputs", path="")
             found.append(await asyncio.to_thread(_parcel, home, home.outputs, request, "outputs"))
         return found
+
+    def _roots(self, order: TaskOrder) -> _Roots:
+        """An enclosed task cannot have us read for it what it may not read."""
+        home = self._home.task(order)
+        if not any((home.path / sign).exists() for sign in ("private", "image")):
+            return ()
+        return (home.work, home.outputs, home.spool, self._home.run_checkpoints(order))
 
     async def open(self, order: TaskOrder, parcel: Parcel) -> AsyncIterator[bytes]:
         with _content(self._home.task(order), parcel).open("rb") as file:
@@ -152,10 +180,19 @@ def _log_end(folder: Path) -> int:
 
 def _read(path: Path, offset: int, limit_b: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with _plain(path) as file:
             return os.pread(file.fileno(), limit_b, offset)
-    except FileNotFoundError:
+    except OSError:
         return b""
+
+
+def _plain(path: Path) -> BinaryIO:
+    """A file that a job made: a link or a pipe in its place is none. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(f"{path} is no file")
+    return os.fdopen(fd, "rb")
 
 
 def _request_files(folder: Path) -> list[Path]:
@@ -166,11 +203,16 @@ def _request_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _read_request(home: TaskHome, file: Path) -> Parcel | None:
+def _read_request(home: TaskHome, file: Path, roots: _Roots) -> Parcel | None:
     """What the job asked to keep; None if it cannot be read."""
     try:
-        request = msgspec.json.decode(file.read_bytes(), type=_Request)
+        with _plain(file) as content:
+            request = msgspec.json.decode(content.read(), type=_Request)
         source = home.work / request.path
+        if roots:
+            source = Path(os.path.realpath(source))
+            if not any(source.is_relative_to(os.path.realpath(root)) for root in roots):
+                return None
         return _parcel(home, source, request, file.name)
     except (msgspec.DecodeError, OSError):
         return None

@@ -14,6 +14,7 @@ from nexus.agent.ports import Channel, Journal, Runner, Spool, UsedCpu
 from nexus.agent.service.calls import Calls
 from nexus.agent.service.idling import Pulse
 from nexus.agent.service.keeping import Keeper, World
+from nexus.agent.service.metering import Metering
 from nexus.kernel.clock import Clock
 from nexus.kernel.errors import DeniedError, NexusError
 from nexus.launch.protocol import Desired, NodeInfo, Report
@@ -41,6 +42,7 @@ class Agent:
         note: Callable[[str], None] = lambda _: None,
         calls: Calls | None = None,
         used_cpu_s: UsedCpu = lambda _: None,
+        metering: Metering | None = None,
     ) -> None:
         self.info = info
         self._channel = channel
@@ -50,6 +52,7 @@ class Agent:
         self._clock = clock
         self._chance = chance
         self._calls = calls
+        self._metering = metering
         self._note = note  # a line for the machine's owner
         self._keepers: dict[str, Keeper] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -96,6 +99,8 @@ class Agent:
         for task in self._journal.load():
             self._keep(Keeper(task, self._world))
         loops = [asyncio.ensure_future(loop()) for loop in (self._poll, self._tell, self._fence)]
+        if self._metering is not None:
+            loops.append(asyncio.ensure_future(self._metering.run(lambda: self.tasks)))
         stopping = asyncio.ensure_future(stop.wait())
         try:
             done, _ = await asyncio.wait([*loops, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -42,7 +42,7 @@ class Limits:
         if self._memory_group:
             return _oom_count(self._memory_group) > 0
         pids = descendants(roots)
-        if sum(_resident_b(pid) for pid in pids) <= self._memory_b:
+        if sum(resident_b(pid) for pid in pids) <= self._memory_b:
             return False
         return sum(_share_b(pid) for pid in pids) > self._memory_b  # pages that forks share count once
 
@@ -98,7 +98,8 @@ def _oom_count(group: str) -> int:
         return 0
 
 
-def _resident_b(pid: int) -> int:
+def resident_b(pid: int) -> int:
+    """The memory of a process, with all that it shares; 0 if it is gone."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
             return int(file.read().split()[1]) * _PAGE_B
@@ -112,4 +113,4 @@ def _share_b(pid: int) -> int:
         with open(f"/proc/{pid}/smaps_rollup", "rb") as file:  # noqa: PTH123
             return int(file.read().partition(b"\nPss:")[2].split()[0]) * 1024
     except (OSError, IndexError):
-        return _resident_b(pid)
+        return resident_b(pid)
