@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.s3 import S3Server, serving
+
 # The same examples on every run; HYPOTHESIS_PROFILE=search looks for new ones.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None, max_examples=2000)
@@ -22,6 +24,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server."""
+    with serving(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 _names = itertools.count()

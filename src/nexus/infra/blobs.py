@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from nexus.kernel.errors import LimitError, NotFoundError, UnavailableError, Usa
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CHUNK_B = 1 << 20
 _PART_B = 8 << 20
+_RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}  # by itself the library tries for minutes
 
 
 class ObjectBlobs:
@@ -55,14 +57,19 @@ class ObjectBlobs:
             raise NotFoundError(f"no blob {digest[:12]}…") from error
         except BaseError as error:
             raise _unavailable(error) from error
-        async for chunk in found.stream(min_chunk_size=_CHUNK_B):
-            yield bytes(chunk)
+        try:
+            async for chunk in found.stream(min_chunk_size=_CHUNK_B):
+                yield bytes(chunk)
+        except BaseError as error:
+            raise _unavailable(error) from error
 
     async def drop(self, digest: str) -> None:
         try:
             await obstore.delete_async(self._store, _key(digest))
         except FileNotFoundError:
             return
+        except BaseError as error:
+            raise _unavailable(error) from error
 
 
 class _Checked:
@@ -97,13 +104,21 @@ class _Checked:
 
 
 def open_blobs(url: str) -> ObjectBlobs:
-    """Blobs at `memory:`, a folder, or a URL such as `s3://bucket/prefix` (credentials from the usual variables)."""
+    """Blobs at `memory:`, a folder, or a URL such as `s3://bucket/prefix` (credentials from the usual variables).
+
+    Raises UsageError for a URL of another kind.
+    """
     if url == "memory:":
         return ObjectBlobs(MemoryStore())
     if "://" not in url:
         Path(url).mkdir(parents=True, exist_ok=True)
         return ObjectBlobs(LocalStore(url))
-    return ObjectBlobs(from_url(url))
+    try:
+        return ObjectBlobs(from_url(url, retry_config=_RETRIES))
+    except (BaseError, ValueError) as error:
+        raise UsageError(
+            f"no blobs can be kept at {url}: {_first_line(error)}", hint="Such as s3://bucket/prefix, or a folder."
+        ) from error
 
 
 def _key(digest: str) -> str:
@@ -113,4 +128,12 @@ def _key(digest: str) -> str:
 
 
 def _unavailable(error: Exception) -> UnavailableError:
-    return UnavailableError(f"the blob storage does not answer: {error}", hint="Is the disk full, or the bucket away?")
+    return UnavailableError(
+        f"the blob storage does not answer: {_first_line(error)}",
+        hint="Is the disk full, the bucket away, or a key of it wrong?",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """The reason; behind it the library tells how it came to it."""
+    return str(error).strip().partition("\n")[0][:300]
