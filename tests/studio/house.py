@@ -98,7 +98,8 @@ class House:
         given: dict[str, Any] = {"created": self.clock.now()} | more
         task = Task(
             id=self.id("task"), project=PROJECT, run=run.id, role="worker", index=index, price=node.price,
-            attempt=0, node=node.id, epoch=1, state=state, cpu=2, memory_b=4_000_000_000, detail="epoch 3 of 10", **given,
+            attempt=0, node=node.id, epoch=1, state=state, cpu=2, memory_b=4_000_000_000,
+            detail="epoch 3 of 10", **given,
         )  # fmt: skip
         await self.add(TASKS, task)
         return StreamOwner(project=PROJECT, run=run.id, task=task.id, role="worker", index=index)
@@ -153,7 +154,7 @@ class RecordsLedger:
 
 
 @asynccontextmanager
-async def open_house(folder: Path) -> AsyncIterator[House]:
+async def open_house(folder: Path, *, costs: bool = True) -> AsyncIterator[House]:
     """Everything, until it is left."""
     records, clock, hints = MemoryRecords(), SystemClock(), Hints()
     runs = RunsByRecords(records)
@@ -187,7 +188,7 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
         federate=federate,
         deploy=deploy,
         store=store,
-        costs=Costs(records, clock, RecordsLedger(records)),
+        costs=Costs(records, clock, RecordsLedger(records)) if costs else None,
     )
     for routes in (router(services), deploy_routes(deploy), store_routes(store)):
         app.include_router(routes)

@@ -228,7 +228,7 @@ def furnish(site: Site) -> list[str]:
         house.run("a-run-with-a-rather-long-name-indeed", RunState.FAILED, reason="exit code 1: " + "x" * 90)
     )
     queued = site.do(house.run("big", RunState.QUEUED, reason="no machine fits", rejections=("laptop: no GPU",)))
-    owner = site.do(house.task(run, node))
+    owner = site.do(house.task(run, node, created=house.clock.now() - 90_000))
     site.do(house.task(failed, node, state=TaskState.FAILED))
     site.do(house.points(owner, learning(100)))
     site.do(house.log(owner, "\x1b[33mcareful\x1b[0m", "x" * 500))
@@ -238,7 +238,8 @@ def furnish(site: Site) -> list[str]:
     )
     site.do(with_chat_model(house, "parrot", ["hi"]))
     fixed = (
-        "/runs /nodes /rounds /models /models/digits /endpoints /endpoints/parrot /chat /store /store/federated /login"
+        "/runs /nodes /costs /costs?by=day /rounds /models /models/digits /endpoints /endpoints/parrot /chat /store "
+        "/store/federated /login"
     )
     runs = [f"/runs/{one.id}" for one in (queued, failed, run)]
     return [*fixed.split(), f"/rounds/{queued.id}", *runs]
