@@ -85,19 +85,31 @@ class Inside:
             note.unlink(missing_ok=True)
 
     def _task(self, order: TaskOrder, *, tty: bool) -> _Place:
-        """As its process was started: the shim's own spec is the truth, also after the agent was started again."""
+        """As its process was started: what the shim left on disk is the truth, also for an agent that came later."""
         home = self._home.task(order)
         try:
             spec = decode_spec((home.job / "spec").read_bytes())
+            status = decode_status((home.job / "claim").read_bytes())
         except FileNotFoundError as error:
             raise ConflictError("the task has no process yet", hint="Try again when it runs.") from error
-        env = dict(pair.split("=", 1) for pair in spec["env"])
         words = spec.get("enter_tty" if tty else "enter", [])
-        return _Place(tuple(words), env, spec["cwd"][0], home.path / "visitors")
+        return _Place(tuple(words), _variables(spec, status, order), spec["cwd"][0], home.path / "visitors")
 
     def _machine(self) -> _Place:
         env = machine_variables(self._environ) | {"PATH": own_path(self._environ)}
         return _Place((), env, env.get("HOME", "/"), None)
+
+
+def _variables(spec: dict[str, list[str]], status: dict[str, str], order: TaskOrder) -> dict[str, str]:
+    """What the task's process found. Its secrets do not stay on the disk: they are read where the process has them."""
+    job = int(status.get("job") or 0)
+    if job and start_ticks(job) == status.get("job_start"):
+        with contextlib.suppress(OSError):
+            found = os.fsdecode(Path(f"/proc/{job}/environ").read_bytes()).split("\0")
+            if spec["marker"][0] in found:  # else it has written its title over them
+                return dict(pair.split("=", 1) for pair in found if "=" in pair)
+    token = {"NEXUS_TOKEN": order.token} if order.token else {}
+    return dict(pair.split("=", 1) for pair in spec["env"]) | order.secrets | token
 
 
 class TcpConnection:

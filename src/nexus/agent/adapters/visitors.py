@@ -25,7 +25,7 @@ class Process:
 
     def __init__(
         self,
-        process: asyncio.subprocess.Process,
+        process: _Spawned,
         reading: dict[Part, asyncio.StreamReader],
         writing: asyncio.StreamWriter | None,
         terminal: _Terminal | None,
@@ -42,10 +42,11 @@ class Process:
     async def on_pipes(cls, argv: tuple[str, ...], env: dict[str, str], cwd: str, notes: Path | None) -> Process:
         """Raises OSError."""
         process = await _spawn(("sh", cwd, *argv), _ENTER, env, asyncio.subprocess.PIPE)
-        assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
-        assert process.stderr is not None  # noqa: S101
-        reading = {Part.OUT: process.stdout, Part.ERR: process.stderr}
-        return cls(process, reading, process.stdin, None, _noted(notes, process.pid))
+        streams = asyncio.subprocess.Process(process.transport, process, asyncio.get_running_loop())
+        assert streams.stdout is not None  # noqa: S101 (a pipe was asked for)
+        assert streams.stderr is not None  # noqa: S101
+        reading = {Part.OUT: streams.stdout, Part.ERR: streams.stderr}
+        return cls(process, reading, streams.stdin, None, _noted(notes, process.pid))
 
     @classmethod
     async def on_terminal(
@@ -110,11 +111,12 @@ class Process:
                 self._terminal.close()
             if self._writing is not None:
                 self._writing.close()
+            self._process.transport.close()
             if self._note is not None:
                 self._note.unlink(missing_ok=True)
 
     async def _end(self) -> int:
-        code = await self._process.wait()
+        code = await self._process.exited
         if self._terminal is not None:
             self._terminal.release()
         return code
@@ -163,9 +165,34 @@ class _Terminal:
             self._ours = -1
 
 
-async def _spawn(words: tuple[str, ...], script: str, env: dict[str, str], pipe: int) -> asyncio.subprocess.Process:
+class _Spawned(asyncio.subprocess.SubprocessStreamProtocol):
+    """A process whose end is known at once: asyncio's own `wait` also waits for its pipes, which a child may hold."""
+
+    transport: asyncio.SubprocessTransport
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=CHUNK_B, loop=loop)
+        self.exited: asyncio.Future[int] = loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert isinstance(transport, asyncio.SubprocessTransport)  # noqa: S101 (what the loop gives)
+        self.transport = transport
+
+    @property
+    def pid(self) -> int:
+        return self.transport.get_pid()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set_result(self.transport.get_returncode() or 0)
+
+
+async def _spawn(words: tuple[str, ...], script: str, env: dict[str, str], pipe: int) -> _Spawned:
     """`sh -c script words`: the first word is the script's `$0`."""
-    return await asyncio.create_subprocess_exec(
+    loop = asyncio.get_running_loop()
+    _, spawned = await loop.subprocess_exec(
+        lambda: _Spawned(loop),
         "/bin/sh",
         "-c",
         script,
@@ -175,8 +202,8 @@ async def _spawn(words: tuple[str, ...], script: str, env: dict[str, str], pipe:
         stderr=pipe,
         env=env,
         start_new_session=True,
-        limit=CHUNK_B,
     )
+    return spawned
 
 
 def _noted(notes: Path | None, pid: int) -> Path | None:
