@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nexus.launch.core.placement.need import Need, share_of
 from nexus.launch.core.placement.room import Room, micro
-from nexus.launch.core.placement.shelf import LATE, Size, cpu_class, memory_class
+from nexus.launch.core.placement.shelf import LATE, Kind, Size, cpu_class, memory_class
 from nexus.launch.core.policy import Policy
 from nexus.launch.model import Node
 
@@ -51,21 +51,25 @@ class Ask:
         capacity = node.capacity
         return node.price * share_of(self.need, len(capacity.gpus), capacity.cpu, capacity.memory_b)
 
-    def wear(self, size: Size) -> float:
+    def wear(self, kind: Kind) -> float:
         """By what a price is multiplied to rank it."""
-        if self.policy is None or not (size.spot or size.reclaims_per_h):
+        if self.policy is None:
             return 1.0
-        return expected_wear(size, self.policy)
+        policy, wear = kind.wear
+        if policy is not self.policy:
+            wear = expected_wear(kind.size, self.policy)
+            kind.wear = (self.policy, wear)
+        return wear
 
-    def key(self, room: Room, price: float, size: Size) -> Key:
+    def key(self, room: Room, price: float, kind: Kind) -> Key:
         """Where a room stands in the order; `price` is what a task costs there."""
-        tie, load = float(size.late), room.load
+        tie, load = float(kind.size.late), room.load
         if self.need.gpus:
             free = room.gpus.bit_count()
             tie += free if self.style == "pack" else LATE // 2 - free
         elif self.style == "pack":
             load = -load
-        return price * self.wear(size), tie, load, room.node.name, room.node.id
+        return price * self.wear(kind), tie, load, room.node.name, room.node.id
 
 
 def expected_wear(size: Size, policy: Policy) -> float:

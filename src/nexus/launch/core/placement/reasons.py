@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from nexus.launch.core.placement.ask import Ask
 from nexus.launch.core.placement.fit import misfit, shortage
-from nexus.launch.core.placement.index import Index, Row, fits
+from nexus.launch.core.placement.index import Index, fits
+from nexus.launch.core.placement.matching import Row
 from nexus.launch.core.placement.room import Room
 from nexus.launch.core.placement.search import Asked
 from nexus.launch.core.placement.shelf import Shelf

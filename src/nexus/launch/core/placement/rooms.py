@@ -12,7 +12,8 @@ from nexus.launch.core.placement.index import Index, fits
 from nexus.launch.core.placement.need import Need, need_key
 from nexus.launch.core.placement.reasons import nowhere, rejections, too_dear
 from nexus.launch.core.placement.room import Room, lowest
-from nexus.launch.core.placement.search import Asked, Solution, Want, solve
+from nexus.launch.core.placement.search import Asked, Solution, Want
+from nexus.launch.core.placement.solve import solve
 from nexus.launch.core.policy import Policy
 from nexus.launch.model import Assignment, Node, NodeState, Placement, Rejection, RunPlan, Task
 
@@ -224,8 +225,10 @@ class Rooms:
         return tuple(rejections(asked, self._rooms.values(), self._index)) if explain else ()
 
     def _pick(self, ask: Ask, room: Room) -> tuple[int, ...]:
-        row = self._index.row(ask.need, room)
-        return lowest(room.gpus & (row.fitting or -1), ask.gpus) if row else ()
+        if room.shelf is not None and room.shelf.kind.mixed:
+            row = self._index.row(ask.need, room)
+            return lowest(room.gpus & row.fitting, ask.gpus) if row else ()
+        return lowest(room.gpus, ask.gpus)
 
     def mark(self) -> int:
         """Now, for `gained`."""

@@ -15,7 +15,8 @@ from heapq import heappop, heappush
 from typing import Any
 
 from nexus.launch.core.placement.ask import Ask
-from nexus.launch.core.placement.index import Found, Index, Row, fits
+from nexus.launch.core.placement.index import Found, Index, fits
+from nexus.launch.core.placement.matching import Row
 from nexus.launch.core.placement.room import Room, State, lowest
 from nexus.launch.core.placement.shelf import Kind
 from nexus.launch.model import Assignment, RolePlan
@@ -39,20 +40,7 @@ class Solution:
         self.price = sum(one.price for one in assignments)
 
 
-def solve(index: Index, roles: Sequence[Asked], limit: float, *, fast: bool) -> Solution | None:
-    """The cheapest place for every task of `roles`, no task dearer than `limit`, on one fast network if `fast`."""
-    ordered = sorted(roles, key=lambda asked: _ease(asked[1]))
-    index.fresh()
-    if not fast:
-        return _Search(index, ordered, limit).run()
-    return _on_one_network(index, ordered, limit)
-
-
-def _ease(ask: Ask) -> tuple[float, ...]:
-    return (-ask.need.gpus, -ask.need.memory_b, -ask.need.cpu)
-
-
-class _Search:
+class Search:
     """`within` keeps to these rooms, say of one network; else the whole index is searched."""
 
     def __init__(
@@ -118,7 +106,7 @@ class _Search:
             ask = self.roles[at][1]
             real = ask.price(room.node) if price is None else price
             if real <= self.limit:
-                heappush(ready, (ask.key(room, real, shelf.kind.size), room, real))
+                heappush(ready, (ask.key(room, real, shelf.kind), room, real))
 
     def _candidates(self, at: int) -> Iterator[Found]:
         ask = self.roles[at][1]
@@ -200,50 +188,3 @@ class _Search:
         for room, state in before.items():
             room.restore(state)
         return Solution(made, ranked)
-
-
-# --------------------------------------------------------------------------- one fast network
-
-
-def _on_one_network(index: Index, roles: Sequence[Asked], limit: float) -> Solution | None:
-    """Nodes that share a fast network; a node that names none is fast only with itself."""
-    best = _on_one_node(index, roles[0], limit) if len(roles) == 1 else None
-    for bound, rooms in _networks(index, roles, alone=len(roles) > 1):
-        if best is not None and bound >= best.ranked - ROUNDING:
-            break
-        found = _Search(index, roles, limit, rooms).run()
-        if found is not None and (best is None or found.ranked < best.ranked - ROUNDING):
-            best = found
-    return best
-
-
-def _on_one_node(index: Index, asked: Asked, limit: float) -> Solution | None:
-    """All of a role's tasks on the first node that has room for them all: on one node every network is fast."""
-    _, ask, indices = asked
-    together = Ask(ask.need, ask.policy, ask.style, copies=len(indices))
-    found = index.first(together, limit)
-    return None if found is None else _Search(index, [asked], limit, [found[1]]).run()
-
-
-def _networks(index: Index, roles: Sequence[Asked], *, alone: bool) -> list[tuple[float, list[Room]]]:
-    """The rooms of each network that could take a task of every role, with what the tasks cost there at least.
-
-    `alone`: also each node without a network.
-    """
-    least: dict[str, list[float]] = {}
-    rooms: dict[str, dict[str, Room]] = {}
-    for at, (_, ask, indices) in enumerate(roles):
-        for row in index.rows(ask.need):
-            factor = row.low * ask.wear(row.kind.size) * len(indices)
-            for shelf in row.kind.shelves:
-                if not shelf.flag & row.bits:
-                    continue
-                cells = [*shelf.networks.items()]
-                if alone:
-                    cells += [(f"\0{room.node.id}", {room.node.id: room}) for room in shelf.unnamed()]
-                for name, cell in cells:
-                    bounds = least.setdefault(name, [float("inf")] * len(roles))
-                    bounds[at] = min(bounds[at], factor * min(room.node.price for room in cell.values()))
-                    rooms.setdefault(name, {}).update(cell)
-    found = [(sum(bounds), name) for name, bounds in least.items() if float("inf") not in bounds]
-    return [(bound, list(rooms[name].values())) for bound, name in sorted(found)]

@@ -32,6 +32,19 @@ def memory_class(memory_b: int) -> int:
     return 0 if memory_b <= 0 else 1 + (memory_b >> 28).bit_length()
 
 
+Cheap = tuple[float, str, str, Room]  # price, name, id
+
+
+class Cell:
+    """A kind's rooms on one fast network, cheapest first."""
+
+    __slots__ = ("flags", "rooms")
+
+    def __init__(self) -> None:
+        self.rooms: list[Cheap] = []
+        self.flags = 0  # of their shelves, and of some where they were
+
+
 class Size(NamedTuple):
     """What makes a kind."""
 
@@ -72,21 +85,45 @@ class Span:
 class Kind:
     """Machines of one size and risk."""
 
-    __slots__ = ("bits", "cpu", "disk_b", "ladders", "memory_b", "mixed", "shelves", "size")
+    __slots__ = (
+        "bits",
+        "cpu",
+        "cpu_rungs",
+        "disk_b",
+        "gpu_rungs",
+        "gpus",
+        "ladders",
+        "memory_b",
+        "mixed",
+        "networks",
+        "shelves",
+        "size",
+        "spot",
+        "wear",
+    )
 
     def __init__(self, size: Size) -> None:
         self.size = size
+        self.gpus = len(size.gpus)
+        self.spot = size.spot
+        self.wear: tuple[object, float] = (None, 1.0)  # by what prices are multiplied, under which policy (see `Ask`)
         self.mixed = len(set(size.gpus)) > 1  # several kinds of accelerator in one machine
         self.cpu, self.memory_b, self.disk_b = Span(), Span(), Span()
         self.bits = 0  # of its shelves
         self.shelves: list[Shelf] = []
+        self.networks: dict[str, Cell] = {}
         self.ladders: dict[int, list[Head]] = {}
+        self.gpu_rungs: list[int] = []  # the ladders that somebody asked for, most first
+        self.cpu_rungs: list[int] = []
 
     def ladder(self, rung: int) -> list[Head]:
         """The shelves by their best room. `rung`: so many free accelerators, or -1 less a class of processors."""
         ladder = self.ladders.get(rung)
         if ladder is None:
             ladder = self.ladders[rung] = []
+            rungs = self.gpu_rungs if rung > 0 else self.cpu_rungs
+            rungs.append(rung)
+            rungs.sort(key=abs, reverse=True)
             for shelf in self.shelves:
                 shelf.refresh()
         return ladder
@@ -111,14 +148,13 @@ class Stack:
 class Shelf:
     """Nodes alike in all that requests tell apart, but for price and what is free."""
 
-    __slots__ = ("flag", "kind", "networks", "place", "rooms", "rungs", "stacks", "stale")
+    __slots__ = ("flag", "kind", "place", "rooms", "rungs", "stacks", "stale")
 
     def __init__(self, kind: Kind, place: Place, flag: int) -> None:
         self.kind, self.place, self.flag = kind, place, flag
         self.rooms: dict[str, Room] = {}
         self.stacks: dict[int, Stack] = {}
         self.rungs: dict[int, Head] = {}
-        self.networks: dict[str, dict[str, Room]] = {}  # fast network -> its rooms here
         self.stale = False
 
     def __lt__(self, other: Shelf) -> bool:
@@ -128,20 +164,24 @@ class Shelf:
         """A room that stands on no shelf."""
         room.shelf = self
         self.rooms[room.node.id] = room
-        if room.node.network:
-            self.networks.setdefault(room.node.network, {})[room.node.id] = room
+        node = room.node
+        if node.network:
+            cell = self.kind.networks.setdefault(node.network, Cell())
+            cell.flags |= self.flag
+            insort(cell.rooms, (node.price, node.name, node.id, room))
         self.sort_in(room)
 
     def remove(self, room: Room) -> None:
         """Undo `add`."""
         self.take_out(room)
         room.shelf = None
-        del self.rooms[room.node.id]
-        network = room.node.network
-        if network:
-            del self.networks[network][room.node.id]
-            if not self.networks[network]:
-                del self.networks[network]
+        node, networks = room.node, self.kind.networks
+        del self.rooms[node.id]
+        if node.network:
+            cheap = networks[node.network].rooms
+            del cheap[bisect_left(cheap, (node.price, node.name, node.id, room))]
+            if not cheap:
+                del networks[node.network]
 
     def unnamed(self) -> list[Room]:
         """Its rooms on no fast network."""
@@ -177,43 +217,35 @@ class Shelf:
     def refresh(self) -> None:
         """Bring the kind's ladders up to date."""
         self.stale = False
-        by_gpus: dict[int, Entry] = {}
-        by_cpu: dict[int, Entry] = {}
+        if self.kind.gpu_rungs:
+            late = self.kind.size.late
+            best = self._best("gpus")
+            head: Head | None = None
+            for rung in self.kind.gpu_rungs:
+                while best and best[-1][0] >= rung:
+                    gpus, entry = best.pop()
+                    if head is None or entry[0] <= head[0]:  # of equal price, fewer free is better
+                        head = (entry[0], late + gpus, entry[1], entry[2], entry[3], self)
+                self._set(rung, head)
+        if self.kind.cpu_rungs:
+            best = self._best("cpu_class")
+            least: Entry | None = None
+            for rung in self.kind.cpu_rungs:
+                while best and best[-1][0] >= -1 - rung:
+                    entry = best.pop()[1]
+                    if least is None or entry < least:
+                        least = entry
+                self._set(rung, least and (least[0], self.kind.size.late, least[1], least[2], least[3], self))
+
+    def _best(self, what: str) -> list[tuple[int, Entry]]:
+        """The first room for each number of free accelerators, or class of processors; the largest number last."""
+        best: dict[int, Entry] = {}
         for stack in self.stacks.values():
-            entry = stack.entries[0]
-            best = by_gpus.get(stack.gpus)
-            if best is None or entry < best:
-                by_gpus[stack.gpus] = entry
-            best = by_cpu.get(stack.cpu_class)
-            if best is None or entry < best:
-                by_cpu[stack.cpu_class] = entry
-        self._gpu_rungs(by_gpus)
-        self._cpu_rungs(by_cpu)
-
-    def _gpu_rungs(self, best: dict[int, Entry]) -> None:
-        ladders, late = self.kind.ladders, self.kind.size.late
-        head: Head | None = None
-        for gpus in range(len(self.kind.size.gpus), 0, -1):
-            entry = best.get(gpus)
-            if entry is not None and (head is None or entry[0] <= head[0]):  # of equal price, fewer free is better
-                head = (entry[0], late + gpus, entry[1], entry[2], entry[3], self)
-            if gpus in ladders:
-                self._set(gpus, head)
-
-    def _cpu_rungs(self, best: dict[int, Entry]) -> None:
-        ladders, late = self.kind.ladders, self.kind.size.late
-        least: Entry | None = None
-        top = max(best, default=0)
-        for rung in ladders:
-            if rung < 0 and -1 - rung > top:
-                self._set(rung, None)
-        for cpu in range(top, -1, -1):
-            entry = best.get(cpu)
-            if entry is not None and (least is None or entry < least):
-                least = entry
-            if -1 - cpu in ladders:
-                head = None if least is None else (least[0], late, least[1], least[2], least[3], self)
-                self._set(-1 - cpu, head)
+            amount, entry = getattr(stack, what), stack.entries[0]
+            known = best.get(amount)
+            if known is None or entry < known:
+                best[amount] = entry
+        return sorted(best.items())
 
     def _set(self, rung: int, head: Head | None) -> None:
         old = self.rungs.get(rung)
