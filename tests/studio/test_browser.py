@@ -72,6 +72,26 @@ def test_a_runs_page_lives(engine: Browser, site: Site) -> None:
     assert before != "0.999"
 
 
+def test_what_a_run_uses_is_drawn_apart_from_what_it_logs(engine: Browser, site: Site) -> None:
+    house = site.house
+    run = site.do(house.run("digits"))
+    owner = site.do(house.task(run, site.do(house.node("laptop"))))
+    page = open_page(engine, site)
+    page.goto(f"{site.url}/runs/{run.id}")
+    uses = page.locator("section", has_text="What it uses")
+    expect(uses).to_be_hidden()
+    site.do(house.points(owner, {"system/cpu": [87.5], "system/memory_b": [1_234_000_000.0]}))
+    expect(uses.locator(".chart", has_text="system/memory_b").locator(".last")).to_have_text("1.23 GB")
+    expect(uses.locator(".chart", has_text="system/cpu").locator(".last")).to_have_text("87.5")
+    expect(page.locator("x-charts .none")).to_be_visible()
+    page.reload()
+    expect(uses.locator(".chart")).to_have_count(2)
+    expect(page.locator("x-charts .none")).to_be_visible()
+    site.do(house.points(owner, {"loss": [0.5]}, start=1))
+    expect(page.locator(".charts:not([of]) .chart")).to_have_count(1)
+    expect(uses.locator(".chart")).to_have_count(2)
+
+
 def test_the_head_follows_the_run(engine: Browser, site: Site) -> None:
     run = site.do(site.house.run("digits"))
     page = open_page(engine, site)

@@ -6,5 +6,6 @@ from nexus.studio.words import weight
 
 
 def test_what_people_look_for_comes_first() -> None:
-    keys = ["federate/accepted", "federate/accuracy", "bytes_up", "train/loss", "zeta"]
-    assert sorted(keys, key=weight) == ["federate/accuracy", "train/loss", "bytes_up", "federate/accepted", "zeta"]
+    keys = ["federate/accepted", "federate/accuracy", "bytes_up", "train/loss", "zeta", "system/cpu"]
+    expected = ["federate/accuracy", "train/loss", "bytes_up", "federate/accepted", "zeta", "system/cpu"]
+    assert sorted(keys, key=weight) == expected

@@ -62,6 +62,13 @@ def clock_time(at: float | None) -> str:
 _FIRST = ("loss", "accura", "perplexity", "reward", "score", "error", "auc", "f1")
 
 
-def weight(key: str) -> tuple[bool, str]:
-    """What people look for first comes first: a run's loss and accuracy, then everything else by name."""
-    return not any(word in key.lower() for word in _FIRST), key
+def weight(key: str) -> tuple[int, str]:
+    """What people look for first comes first: a run's loss and accuracy, then the rest, the machine last."""
+    if is_of_machine(key):
+        return 2, key
+    return int(not any(word in key.lower() for word in _FIRST)), key
+
+
+def is_of_machine(key: str) -> bool:
+    """Whether a metric was measured by the node, and not logged by the job."""
+    return key.startswith("system/")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from nexus.kernel.errors import NotFoundError
 from nexus.kernel.identity import Principal
 from nexus.studio.ports import Kept, Line, Logged, ModelVersion, Series, Tail
-from nexus.studio.words import weight
+from nexus.studio.words import is_of_machine, weight
 from nexus.track import model as track
 from nexus.track.model import TaskLine, read_cursor, write_cursor
 from nexus.track.service.track import Track
@@ -53,7 +53,8 @@ class TrackSource:
 
     async def logged(self, who: Principal, run: str) -> Logged:
         summary = await self._service.metrics.summary(who, run)
-        return Logged(summary.params, len(summary.series), max(0, len(summary.series) - _DRAWN_MAX))
+        logged = sum(not is_of_machine(one.key) for one in summary.series)
+        return Logged(summary.params, logged, max(0, len(summary.series) - _DRAWN_MAX))
 
     # ------------------------------------------------------------------ logs
 

@@ -1,4 +1,5 @@
 // <x-charts>: a card with a live chart for every metric that the run logs. Drawn by uPlot, coloured by the page's tokens.
+// <x-charts of="system/"> takes those whose names begin so, and its section appears with the first; others take the rest.
 /** @typedef {{key: string, line: string, steps: number[], values: (number | null)[], last: number | null, whole: boolean}} Piece */
 /** @typedef {{steps: number[], values: (number | null)[]}} Line */
 
@@ -6,6 +7,13 @@ const MOST_POINTS = 4000;
 const tint = (/** @type {string} */ name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const say = (/** @type {number | null} */ value) =>
   value === null ? "—" : Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(4)));
+
+const UNITS = ["B", "KB", "MB", "GB", "TB"];
+/** @param {number | null} value */
+const sayBytes = (value) => {
+  const power = Math.max(0, Math.min(Math.floor(Math.log10(Math.abs(value ?? 0) || 1) / 3), UNITS.length - 1));
+  return value === null ? say(value) : `${Number((value / 1000 ** power).toPrecision(3))} ${UNITS[power]}`;
+};
 
 // As wide as the longest label needs: bytes are long, losses are short.
 /** @param {any} _ @param {string[] | null} labels */
@@ -32,6 +40,7 @@ class Chart {
   constructor(key) {
     /** @type {Map<string, Line>} */
     this.lines = new Map();
+    this.say = /_b(_s)?$/.test(key) ? sayBytes : say;
     this.card = document.createElement("section");
     this.card.className = "card chart";
     this.card.innerHTML = '<header><h3></h3><span class="last"></span></header><div class="plot"></div><div class="legend"></div>';
@@ -56,8 +65,8 @@ class Chart {
       }
     }
     if (piece.last !== null) {
-      /** @type {HTMLElement} */ (this.card.querySelector(".last")).textContent = say(piece.last);
-      this.place.setAttribute("aria-label", `${piece.key}: ${say(piece.last)} at step ${piece.steps.at(-1) ?? 0}`);
+      /** @type {HTMLElement} */ (this.card.querySelector(".last")).textContent = this.say(piece.last);
+      this.place.setAttribute("aria-label", `${piece.key}: ${this.say(piece.last)} at step ${piece.steps.at(-1) ?? 0}`);
     }
   }
 
@@ -89,7 +98,7 @@ class Chart {
     return {
       ...this.size(),
       scales: { x: { time: false, range: acrossSteps }, y: { range: aroundValues } },
-      axes: [{ ...axis, size: 26, space: 60, incrs: WHOLE }, { ...axis, size: widthOf, values: (/** @type {any} */ _, /** @type {number[]} */ v) => v.map(say) }],
+      axes: [{ ...axis, size: 26, space: 60, incrs: WHOLE }, { ...axis, size: widthOf, values: (/** @type {any} */ _, /** @type {number[]} */ v) => v.map(this.say) }],
       cursor: { sync: { key: "run" }, points: { size: 6 }, drag: { x: true, y: false } },
       series: [{ label: "step" }, ...series],
     };
@@ -120,7 +129,7 @@ class Charts extends HTMLElement {
   /** @param {Piece[]} pieces */
   take(pieces) {
     const changed = new Set();
-    for (const piece of pieces) {
+    for (const piece of pieces.filter((one) => this.isMine(one.key))) {
       const chart = this.charts?.get(piece.key) ?? this.add(piece.key);
       chart.take(piece);
       changed.add(chart);
@@ -129,11 +138,19 @@ class Charts extends HTMLElement {
   }
 
   /** @param {string} key */
+  isMine(key) {
+    const of = this.getAttribute("of");
+    const others = [...document.querySelectorAll("x-charts[of]")].map((one) => one.getAttribute("of") ?? "");
+    return of === null ? !others.some((prefix) => key.startsWith(prefix)) : key.startsWith(of);
+  }
+
+  /** @param {string} key */
   add(key) {
     const chart = new Chart(key);
     this.charts?.set(key, chart);
     this.querySelector(".none")?.remove();
     this.append(chart.card);
+    if (this.hasAttribute("of")) this.closest("section")?.removeAttribute("hidden");
     return chart;
   }
 }
