@@ -26,6 +26,7 @@ class Index:
         self._matches = Matches()
         self._open: dict[tuple[Size, Place], Shelf] = {}  # where the next room of such a place goes
         self._stale: dict[Shelf, None] = {}
+        self._loose: list[Room] = []
 
     @property
     def shelves(self) -> list[Shelf]:
@@ -45,13 +46,17 @@ class Index:
         if shelf is not None:
             self._matches.labels.subtract(room.node.labels.keys())
             shelf.remove(room)
+            room.loose = False
             self._note(shelf)
 
-    def moved(self, room: Room, shelf: Shelf) -> None:
-        """What is free of it changed; it was taken out of the shelf's order before."""
-        shelf.sort_in(room)
-        if shelf.stale:
-            self._stale[shelf] = None
+    def loosen(self, room: Room) -> None:
+        """What is free of it will change: it gets its new place before the next question, however often it changes."""
+        shelf = room.shelf
+        if shelf is not None and not room.loose:
+            shelf.take_out(room)
+            self._note(shelf)
+            room.loose = True
+            self._loose.append(room)
 
     def _note(self, shelf: Shelf) -> None:
         if shelf.stale:
@@ -89,11 +94,20 @@ class Index:
         self._matches.clear()
         self._open.clear()
         self._stale.clear()
+        self._loose.clear()
         for room in rooms:
+            room.loose = False
             self._shelve(room)
 
     def fresh(self) -> None:
-        """Bring the ladders up to date, which every question needs."""
+        """Bring stacks and ladders up to date, which every question needs."""
+        if self._loose:
+            for room in self._loose:
+                if room.loose and room.shelf is not None:
+                    room.loose = False
+                    room.shelf.sort_in(room)
+                    self._note(room.shelf)
+            self._loose.clear()
         if self._stale:
             for shelf in self._stale:
                 shelf.refresh()
@@ -251,6 +265,15 @@ def fits(room: Room, row: Row, ask: Ask) -> bool:
         and (not row.fitting or (room.gpus & row.fitting).bit_count() >= ask.gpus)
         and (not row.strict or large_enough(ask.need, room.node.capacity))
     )
+
+
+def copies(room: Room, row: Row, ask: Ask, most: int) -> int:
+    """How many such tasks have room there, up to `most`."""
+    if ask.gpus:
+        most = min(most, (room.gpus & (row.fitting or -1)).bit_count() // ask.gpus)
+    if ask.cpu:
+        most = min(most, room.cpu // ask.cpu)
+    return min(most, room.memory_b // ask.memory_b) if ask.memory_b else most
 
 
 def _first_on(  # noqa: C901  (the one hot loop)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nexus.launch.model import Node, Task
 
 if TYPE_CHECKING:
-    from nexus.launch.core.placement.shelf import Shelf, Stack
+    from nexus.launch.core.placement.shelf import Kind, Shelf, Stack
 
 MICRO = 1_000_000  # processors are counted in millionths, as whole numbers: sums are exact in any order
 
@@ -28,8 +28,11 @@ class Room:
         "all_gpus",
         "cpu",
         "entry",
+        "flag",
         "gpus",
         "held",
+        "kind",
+        "loose",
         "memory_b",
         "node",
         "offer",
@@ -40,6 +43,8 @@ class Room:
         "tasks",
     )
 
+    kind: Kind
+    flag: int
     stack: Stack
     entry: Entry
 
@@ -54,7 +59,8 @@ class Room:
         self.memory_b = node.capacity.memory_b
         self.gpus = self.all_gpus
         self.tasks = 0
-        self.shelf: Shelf | None = None  # where the index keeps it, if it does; then also `stack` and `entry`
+        self.shelf: Shelf | None = None  # where the index keeps it, if it does: then also what is named above
+        self.loose = False  # on its shelf, but in no stack until the next question
         for task in held:
             self.hold(task)
 

@@ -96,13 +96,8 @@ class Rooms:
         self._held.setdefault(task.node, {})[task.id] = task
         room = self._rooms.get(task.node)
         if room is not None:
-            shelf = room.shelf
-            if shelf is None:
-                room.hold(task)
-            else:
-                shelf.take_out(room)
-                room.hold(task)
-                self._index.moved(room, shelf)
+            self._index.loosen(room)
+            room.hold(task)
 
     def let_go(self, task: Task) -> None:
         """A task is over, or never came to be: what it held is free."""
@@ -212,8 +207,10 @@ class Rooms:
         if best is None:
             reason = nowhere(self._index, asked, fast=fast) if self._rooms else NO_NODE
             return Placement((), self._rejections(asked, explain=explain), reason)
-        at = {(name, index): number for number, (name, index) in enumerate(wanted)}
-        assignments = sorted(best.assignments, key=lambda one: at[one.role, one.index])
+        assignments = best.assignments
+        if len(asked) > 1:  # hardest role first; one role's tasks are in order
+            at = {want: number for number, want in enumerate(wanted)}
+            assignments = sorted(assignments, key=lambda one: at[one.role, one.index])
         return Placement(tuple(assignments), self._rejections(asked, explain=explain))
 
     def _least_paid(self, plan: RunPlan, wanted: Sequence[Want], asked: list[Asked], *, fast: bool) -> Solution | None:
@@ -265,13 +262,8 @@ class Rooms:
             del self._held[node_id]
         room = self._rooms.get(node_id)
         if room is not None:
-            shelf = room.shelf
-            if shelf is None:
-                room.let_go(task_id)
-            else:
-                shelf.take_out(room)
-                room.let_go(task_id)
-                self._index.moved(room, shelf)
+            self._index.loosen(room)
+            room.let_go(task_id)
         return node_id
 
     def _gain(self, node_id: str) -> None:

@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from nexus.launch.core.placement.ask import Ask
-from nexus.launch.core.placement.index import Found, Index, fits
+from nexus.launch.core.placement.index import Found, Index, copies, fits
 from nexus.launch.core.placement.matching import Row
 from nexus.launch.core.placement.room import Room, State, lowest
 from nexus.launch.core.placement.shelf import Kind
@@ -77,14 +77,15 @@ class Search:
 
     def _fill(self, at: int, chosen: list[Assignment]) -> float | None:
         """Every task of one role into the first room in order, one after the other; what they cost as ranked."""
-        indices = self.roles[at][2]
+        _, ask, indices = self.roles[at]
         ready: list[Any] = []  # rooms that were taken from, and have room for more: their turn changes with each task
         for room in self.touched:
             self._offer(ready, at, room)
         source = self._candidates(at)
         ranked = 0.0
         upcoming = next(source, None)
-        for index in indices:
+        done = 0
+        while done < len(indices):
             while upcoming is not None and upcoming[1] in self.touched:
                 upcoming = next(source, None)
             if ready and (upcoming is None or ready[0][0] < upcoming[0]):
@@ -94,19 +95,22 @@ class Search:
                 upcoming = next(source, None)
             else:
                 return None
-            ranked += key[0]
-            chosen.append(self._take(at, room, index, price))
-            self._offer(ready, at, room, price)
+            count = 1
+            if ask.style == "pack":  # a room that was taken from stays first in order
+                count = copies(room, self.rows[at][room.kind], ask, len(indices) - done)
+            ranked += key[0] * count
+            chosen += self._take(at, room, indices[done : done + count], price)
+            done += count
+            if done < len(indices):
+                self._offer(ready, at, room, price)
         return ranked
 
     def _offer(self, ready: list[Any], at: int, room: Room, price: float | None = None) -> None:
-        shelf = room.shelf
-        row = self.rows[at].get(shelf.kind) if shelf else None
-        if shelf and row and shelf.flag & row.bits and fits(room, row, self.roles[at][1]):
-            ask = self.roles[at][1]
+        ask, row = self.roles[at][1], self.rows[at].get(room.kind)
+        if row is not None and room.flag & row.bits and fits(room, row, ask):
             real = ask.price(room.node) if price is None else price
             if real <= self.limit:
-                heappush(ready, (ask.key(room, real, shelf.kind), room, real))
+                heappush(ready, (ask.key(room, real, room.kind), room, real))
 
     def _candidates(self, at: int) -> Iterator[Found]:
         ask = self.roles[at][1]
@@ -117,19 +121,25 @@ class Search:
             self._offer(found, at, room)
         return iter(sorted(found, key=lambda one: one[0]))
 
-    def _take(self, at: int, room: Room, index: int, price: float) -> Assignment:
+    def _take(self, at: int, room: Room, indices: Sequence[int], price: float) -> list[Assignment]:
+        """Tasks of one role into a room that has enough free for them."""
         role, ask, _ = self.roles[at]
         if room not in self.touched:
             self.touched[room] = room.state
-        gpus: tuple[int, ...] = ()
-        if ask.gpus and room.shelf:
-            gpus = lowest(room.gpus & (self.rows[at][room.shelf.kind].fitting or -1), ask.gpus)
-            for gpu in gpus:
-                room.gpus ^= 1 << gpu
-        room.cpu -= ask.cpu
-        room.memory_b -= ask.memory_b
-        room.tasks += 1
-        return Assignment(role.name, index, room.node.id, gpus, price, room.offer)
+        room.cpu -= ask.cpu * len(indices)
+        room.memory_b -= ask.memory_b * len(indices)
+        room.tasks += len(indices)
+        name, node, offer, each = role.name, room.node.id, room.offer, ask.gpus
+        if not each:
+            return [Assignment(name, index, node, (), price, offer) for index in indices]
+        gpus = lowest(room.gpus & (self.rows[at][room.kind].fitting or -1), each * len(indices))
+        for gpu in gpus:
+            room.gpus ^= 1 << gpu
+        starts = range(0, len(gpus), each)
+        return [
+            Assignment(name, index, node, gpus[start : start + each], price, offer)
+            for index, start in zip(indices, starts, strict=True)
+        ]
 
     def _restore(self) -> None:
         for room, state in self.touched.items():
@@ -168,7 +178,7 @@ class Search:
                 return
             self.steps += 1
             before = room.state
-            self._take(at, room, 0, price)
+            self._take(at, room, [0], price)
             chosen.append((at, room, key[0], price))
             self._descend(tasks, bounds, chosen, ranked + key[0])
             chosen.pop()
@@ -184,7 +194,7 @@ class Search:
         indices = [iter(indices) for _, _, indices in self.roles]
         for room in before:
             room.restore(self.touched[room])
-        made = [self._take(at, room, next(indices[at]), price) for at, room, _, price in chosen]
+        made = [one for at, room, _, price in chosen for one in self._take(at, room, [next(indices[at])], price)]
         for room, state in before.items():
             room.restore(state)
         return Solution(made, ranked)

@@ -162,7 +162,7 @@ class Shelf:
 
     def add(self, room: Room) -> None:
         """A room that stands on no shelf."""
-        room.shelf = self
+        room.shelf, room.kind, room.flag = self, self.kind, self.flag
         self.rooms[room.node.id] = room
         node = room.node
         if node.network:
@@ -173,7 +173,8 @@ class Shelf:
 
     def remove(self, room: Room) -> None:
         """Undo `add`."""
-        self.take_out(room)
+        if not room.loose:
+            self.take_out(room)
         room.shelf = None
         node, networks = room.node, self.kind.networks
         del self.rooms[node.id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nexus.launch.core.placement.ask import Ask
-from nexus.launch.core.placement.index import Index, fits
+from nexus.launch.core.placement.index import Index, copies, fits
 from nexus.launch.core.placement.matching import Row
 from nexus.launch.core.placement.room import Room
 from nexus.launch.core.placement.search import ROUNDING, Asked, Search, Solution
@@ -92,29 +92,19 @@ def _price_on(name: str, ask: Ask, rows: Sequence[Row], count: int, limit: float
         bits, wear = row.bits, ask.wear(row.kind)
         cell = row.kind.networks.get(name)
         for price, _, _, room in cell.rooms if cell is not None and cell.flags & bits else ():
-            shelf = room.shelf
-            if room.gpus.bit_count() < gpus or shelf is None or not shelf.flag & bits or not fits(room, row, ask):
+            if room.gpus.bit_count() < gpus or not room.flag & bits or not fits(room, row, ask):
                 continue
             real = price * row.low if row.even else ask.price(room.node)
             if real <= limit:
-                found.append((real * wear, _copies(room, row, ask, count)))
+                found.append((real * wear, copies(room, row, ask, count)))
     found.sort()
     total = 0.0
-    for ranked, copies in found:
-        total += ranked * min(copies, count)
-        count -= copies
+    for ranked, many in found:
+        total += ranked * min(many, count)
+        count -= many
         if count <= 0:
             return total
     return float("inf")
-
-
-def _copies(room: Room, row: Row, ask: Ask, most: int) -> int:
-    """How many such tasks have room there, up to `most`."""
-    if ask.gpus:
-        most = min(most, (room.gpus & (row.fitting or -1)).bit_count() // ask.gpus)
-    if ask.cpu:
-        most = min(most, room.cpu // ask.cpu)
-    return min(most, room.memory_b // ask.memory_b) if ask.memory_b else most
 
 
 def _rooms(name: str, rows: Sequence[Row]) -> list[Room]:
