@@ -14,10 +14,11 @@ from nexus.agent.adapters.home import Home
 from nexus.agent.adapters.isolation.enclosure import Enclosure, as_shell
 from nexus.agent.adapters.isolation.sandbox import find_sandbox, sandboxed
 from nexus.agent.adapters.launcher import Program
-from nexus.agent.wire import Membership, Options, Terms, open_agent
+from nexus.agent.wire import Membership, Options, Terms, membership, open_agent
 from nexus.kernel.errors import MissingError, UsageError
 from nexus.launch.model import Cause, Port, TaskState
-from tests.agent.conftest import agent_in_process, agent_process
+from tests.agent.conftest import SRC, agent_in_process, agent_process
+from tests.agent.phone import everything, phoned, sleepers, until_said
 from tests.agent.server import TOKEN, Server, is_final, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not find_sandbox(), reason="bubblewrap does not work here")]
@@ -27,6 +28,22 @@ pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not find_sandbox(), reason="
 def boxed(order):
     """Orders for a sandbox."""
     return lambda *words, **changes: order(*words, **({"isolation": "sandbox"} | changes))
+
+
+async def test_visitors_are_inside_and_leave_with_their_caller(server: Server, home: Path, boxed) -> None:
+    server.want(boxed("echo hi > here; echo up; exec sleep 300", env={"COLOUR": "it's green"}))
+    async with phoned(server, home) as phone:
+        script = f"cat here; echo $COLOUR $NEXUS_RUN_ID; ls {home}/node.json; exit 6"
+        heard = await everything(phone.call("sh", "-c", script))
+        assert (heard.out, heard.code) == (b"hi\nit's green run_1\n", 6)
+        assert b"No such file" in heard.err, "the agent's folder is not in there"
+        for tty in (False, True):
+            wire = phone.call("sh", "-c", "trap '' HUP; test -t 0 && echo tty; echo here; sleep 272", tty=tty)
+            assert (b"tty" in await until_said(wire, b"here")) is tty
+            assert sleepers("272")
+            await wire.close()
+            await until(lambda: not sleepers("272"))
+            await until(lambda: not phone.calls._running)
 
 
 async def test_a_job_in_a_sandbox_works_as_any_other(server: Server, home: Path, boxed) -> None:
@@ -204,6 +221,22 @@ async def test_an_owner_may_keep_every_task_in_a_sandbox(server: Server, home: P
     assert server.text("task_1") == "1,2no\nno"
     assert server.told is not None
     assert "process" not in server.told.isolation
+
+
+async def test_an_owner_says_so_when_joining(server: Server, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    words = ["--home", str(home), "--require-sandbox", "--share", str(tmp_path / "data")]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from nexus.app.cli import main; main()",
+        *("agent", "join", server.url, "join-token", *words),
+        env={**os.environ, "PYTHONPATH": str(SRC)},
+    )
+    assert await process.wait() == 0
+    assert membership(home).terms == Terms(sandbox=True, share=(str(tmp_path / "data"),))
+    assert server.joined is not None
+    assert server.joined.info.isolation[0] == "sandbox"
 
 
 async def test_a_node_without_a_sandbox_says_so(

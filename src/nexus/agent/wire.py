@@ -73,6 +73,7 @@ class Options:
     ca_file: str | None = None
     meter_s: float = METER_S  # between two readings of what tasks use
     note: Callable[[str], None] = lambda _: None
+    doubt_s: float = 0.0  # before an end is told that nobody asked for (see `captive`)
 
 
 async def join(
@@ -86,7 +87,8 @@ async def join(
 ) -> Membership:
     """Bring this machine in with a join token, and remember it in `home`.
 
-    Raises ConflictError while an agent works in `home`, DeniedError, UnavailableError.
+    Raises ConflictError while an agent works in `home`, DeniedError, UnavailableError, MissingError if the owner wants
+    a sandbox and there is none.
     """
     folder = Home(home)
     lock = folder.lock()
@@ -94,6 +96,7 @@ async def join(
     wanted = Membership(url=wire.url, node="", token="", name=name, labels=dict(labels or {}), terms=terms)
     try:
         info = _info(folder, wanted)
+        info = replace(info, isolation=_isolation(folder, info, wanted.terms).levels)
         joined = await HttpChannel(wire).join(Join(info=info))
         member = replace(wanted, node=joined.node, token=joined.token, name=info.name)
         remember(home, member)
@@ -264,6 +267,7 @@ async def open_agent(home: Path, member: Membership, options: Options | None = N
             Calls(channel.dial, doors, clock, shell=member.terms.shell),
             doors.used_cpu_s,
             Metering(TaskMeter(folder), spool, clock, chosen.meter_s),
+            doubt_s=chosen.doubt_s,
         )
         isolation.find_out(lambda: agent.learn(replace(agent.info, isolation=isolation.levels)))
         yield agent

@@ -43,6 +43,14 @@ def command() -> None:
 @click.option("--region", default="", help="Where it stands.")
 @click.option("--network", default="", metavar="NAME", help="Machines of one fast network name the same.")
 @click.option("--allow-shell", is_flag=True, help="Admins may work on the machine itself: nexus ssh --node NAME.")
+@click.option("--require-sandbox", is_flag=True, help="Keep every task in a sandbox or container, whatever it says.")
+@click.option(
+    "--share",
+    "shared",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, resolve_path=True),
+    help="A folder that tasks in a sandbox or container may read. Repeatable.",
+)
 @_home
 @click.pass_obj
 def join(
@@ -56,12 +64,22 @@ def join(
     region: str,
     network: str,
     allow_shell: bool,
+    require_sandbox: bool,
+    shared: tuple[Path, ...],
     home: Path,
 ) -> None:
     """Bring this machine to the server at URL, with a one-time join TOKEN."""
     from nexus.agent import wire
 
-    terms = wire.Terms(price=price, spot=spot, region=region, network=network, shell=allow_shell)
+    terms = wire.Terms(
+        price=price,
+        spot=spot,
+        region=region,
+        network=network,
+        shell=allow_shell,
+        sandbox=require_sandbox,
+        share=tuple(map(str, shared)),
+    )
     member = asyncio.run(wire.join(home, url, token, name=name, labels=_pairs(labels), terms=terms))
     if shell.json:
         shell.emit({"node": member.node, "name": member.name, "url": member.url})
