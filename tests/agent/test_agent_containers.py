@@ -22,6 +22,7 @@ from nexus.launch.model import Cause, Health, Port, TaskState
 from nexus.launch.protocol import TaskOrder
 from tests.agent.conftest import agent_in_process, agent_process
 from tests.agent.image import BARE, IMAGE, make_images
+from tests.agent.phone import everything, phoned, sleepers, until_said
 from tests.agent.server import Server, is_final, until
 
 pytestmark = pytest.mark.anyio
@@ -262,6 +263,23 @@ async def test_a_container_that_listens_becomes_healthy(server: Server, home: Pa
         await until(lambda: server.reports.get("task_1") and server.reports["task_1"].healthy, 20)
         server.change("task_1", wanted="stop")
         await until(lambda: is_final(server, "task_1"), 20)
+
+
+async def test_visitors_are_inside_and_leave_with_their_caller(server: Server, home: Path, contained) -> None:
+    server.want(contained("echo hi > here; echo up; exec sleep 300", env={"COLOUR": "it's green"}))
+    async with phoned(server, home) as phone:
+        script = (
+            "cat here; echo $COLOUR $NEXUS_RUN_ID; test -f /run/.containerenv || test -f /.dockerenv || exit 1; exit 6"
+        )
+        heard = await everything(phone.call("sh", "-c", script))
+        assert (heard.out, heard.code) == (b"hi\nit's green run_1\n", 6), heard
+        for tty in (False, True):
+            wire = phone.call("sh", "-c", "trap '' HUP; test -t 0 && echo tty; echo here; sleep 271", tty=tty)
+            assert (b"tty" in await until_said(wire, b"here")) is tty
+            await until(lambda: sleepers("271"))
+            await wire.close()
+            await until(lambda: not sleepers("271"))
+            await until(lambda: not phone.calls._running)
 
 
 async def test_what_works_is_found_out_once_and_failures_again(

@@ -40,7 +40,7 @@ async def test_visitors_are_inside_and_leave_with_their_caller(server: Server, h
         for tty in (False, True):
             wire = phone.call("sh", "-c", "trap '' HUP; test -t 0 && echo tty; echo here; sleep 272", tty=tty)
             assert (b"tty" in await until_said(wire, b"here")) is tty
-            assert sleepers("272")
+            await until(lambda: sleepers("272"))
             await wire.close()
             await until(lambda: not sleepers("272"))
             await until(lambda: not phone.calls._running)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nexus.agent.adapters.home import Home
-from nexus.agent.adapters.sessions import kill_marked, signal_session, used_cpu_s
+from nexus.agent.adapters.sessions import kill_marked, signal_marked, signal_session, used_cpu_s
 from nexus.agent.adapters.shim.formats import decode_spec, decode_status, start_ticks
 from nexus.agent.adapters.variables import machine_variables, own_path
 from nexus.agent.adapters.visitors import Process
@@ -20,6 +20,9 @@ from nexus.launch.calls import CHUNK_B
 from nexus.launch.protocol import CallOrder, TaskOrder
 
 _CONNECT_S = 5.0
+_SHELL = "/bin/sh"
+# In a container, a visitor is not our child: when its caller goes, it is found by a mark in its environment.
+_MARKED = 'export "$0"; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,12 @@ class Inside:
     async def start(self, call: CallOrder, task: TaskOrder | None) -> Process:
         place = self._machine() if task is None else self._task(task, tty=call.tty)
         env = place.env | ({"TERM": call.term or "dumb"} if call.tty else {})
-        argv = (*place.words, *call.argv)
+        mark = f"NEXUS_CALL={call.id}" if _SHELL in place.words else ""  # an image may have none
+        argv = (*place.words, *((_SHELL, "-c", _MARKED, mark) if mark else ()), *call.argv)
         try:
             if call.tty:
-                return await Process.on_terminal(argv, env, place.cwd, place.notes, (call.rows, call.columns))
-            return await Process.on_pipes(argv, env, place.cwd, place.notes)
+                return await Process.on_terminal(argv, env, place.cwd, place.notes, mark, (call.rows, call.columns))
+            return await Process.on_pipes(argv, env, place.cwd, place.notes, mark)
         except OSError as error:
             raise MissingError(
                 f"no process can be started on this node: {error.strerror or error}", hint="Is the machine full?"
@@ -66,7 +70,7 @@ class Inside:
         home = self._home.task(task)
         if (home.path / "visitors").exists():
             marker = decode_spec((home.job / "spec").read_bytes())["marker"][0]
-            await asyncio.to_thread(kill_marked, marker.encode())
+            await asyncio.to_thread(kill_marked, marker)
 
     def used_cpu_s(self, task: TaskOrder) -> float | None:
         """Of all its processes until now, for `ports.UsedCpu`."""
@@ -79,9 +83,11 @@ class Inside:
     def sweep(self) -> None:
         """End the visitors of an agent that was killed: nobody hears them any more."""
         for note in self._home.tasks.glob("*/visitors/*"):
-            pid, ticks = int(note.name), note.read_text()
-            if start_ticks(pid) == ticks:
-                signal_session(pid, signal.SIGKILL)
+            ticks, _, mark = note.read_text().partition(" ")
+            if start_ticks(int(note.name)) == ticks:
+                signal_session(int(note.name), signal.SIGKILL)
+            if mark:
+                signal_marked(mark, signal.SIGKILL)
             note.unlink(missing_ok=True)
 
     def _task(self, order: TaskOrder, *, tty: bool) -> _Place:

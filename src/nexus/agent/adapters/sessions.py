@@ -8,15 +8,27 @@ import signal
 from pathlib import Path
 
 
-def kill_marked(marker: bytes) -> None:
+def kill_marked(mark: str) -> None:
     """Every process that carries the mark in its environment, until there is none."""
     for _ in range(50):
-        found = [pid for pid in _processes() if _carries(pid, marker)]
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        if not found:
+        if not signal_marked(mark, signal.SIGKILL):
             return
+
+
+def signal_marked(mark: str, number: int) -> bool:
+    """To every process that carries the mark; whether there is one."""
+    found = [pid for pid in _processes() if _carries(pid, mark.encode())]
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+    return bool(found)
+
+
+def signal_visitor(leader: int, mark: str, number: int) -> None:
+    """To the session, and to those whom an engine started for it elsewhere, known by their mark."""
+    signal_session(leader, number)
+    if mark:
+        signal_marked(mark, number)
 
 
 def _carries(pid: int, marker: bytes) -> bool:

@@ -9,7 +9,7 @@ import signal
 import struct
 from pathlib import Path
 
-from nexus.agent.adapters.sessions import signal_session
+from nexus.agent.adapters.sessions import signal_marked, signal_visitor
 from nexus.agent.adapters.shim.formats import start_ticks
 from nexus.launch.calls import CHUNK_B, Part
 
@@ -30,27 +30,37 @@ class Process:
         writing: asyncio.StreamWriter | None,
         terminal: _Terminal | None,
         note: Path | None,
+        mark: str,
     ) -> None:
         self._process = process
         self._reading = reading
         self._writing = writing
         self._terminal = terminal
         self._note = note
+        self._mark = mark
         self._ending = asyncio.ensure_future(self._end())
 
     @classmethod
-    async def on_pipes(cls, argv: tuple[str, ...], env: dict[str, str], cwd: str, notes: Path | None) -> Process:
-        """Raises OSError."""
+    async def on_pipes(
+        cls, argv: tuple[str, ...], env: dict[str, str], cwd: str, notes: Path | None, mark: str
+    ) -> Process:
+        """`mark`: what is in the environment of those processes that are not of our session. Raises OSError."""
         process = await _spawn(("sh", cwd, *argv), _ENTER, env, asyncio.subprocess.PIPE)
         streams = asyncio.subprocess.Process(process.transport, process, asyncio.get_running_loop())
         assert streams.stdout is not None  # noqa: S101 (a pipe was asked for)
         assert streams.stderr is not None  # noqa: S101
         reading = {Part.OUT: streams.stdout, Part.ERR: streams.stderr}
-        return cls(process, reading, streams.stdin, None, _noted(notes, process.pid))
+        return cls(process, reading, streams.stdin, None, _noted(notes, process.pid, mark), mark)
 
     @classmethod
     async def on_terminal(
-        cls, argv: tuple[str, ...], env: dict[str, str], cwd: str, notes: Path | None, size: tuple[int, int]
+        cls,
+        argv: tuple[str, ...],
+        env: dict[str, str],
+        cwd: str,
+        notes: Path | None,
+        mark: str,
+        size: tuple[int, int],
     ) -> Process:
         """Raises OSError."""
         terminal = _Terminal(size)
@@ -60,7 +70,7 @@ class Process:
         except BaseException:
             terminal.close()
             raise
-        return cls(process, {Part.OUT: reader}, writer, terminal, _noted(notes, process.pid))
+        return cls(process, {Part.OUT: reader}, writer, terminal, _noted(notes, process.pid, mark), mark)
 
     @property
     def outputs(self) -> tuple[Part, ...]:
@@ -93,6 +103,8 @@ class Process:
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+        if self._mark:
+            signal_marked(self._mark, number)
 
     async def wait(self) -> int:
         return await asyncio.shield(self._ending)
@@ -101,10 +113,10 @@ class Process:
         """A process that has ended by itself leaves what it put in the background to the task."""
         try:
             if not self._ending.done():
-                signal_session(self._process.pid, signal.SIGHUP)
-                signal_session(self._process.pid, signal.SIGCONT)
+                for number in (signal.SIGHUP, signal.SIGCONT):
+                    signal_visitor(self._process.pid, self._mark, number)
                 await asyncio.wait([self._ending], timeout=_GRACE_S)
-                signal_session(self._process.pid, signal.SIGKILL)
+                signal_visitor(self._process.pid, self._mark, signal.SIGKILL)
                 await self._ending
         finally:
             if self._terminal is not None:
@@ -206,12 +218,12 @@ async def _spawn(words: tuple[str, ...], script: str, env: dict[str, str], pipe:
     return spawned
 
 
-def _noted(notes: Path | None, pid: int) -> Path | None:
+def _noted(notes: Path | None, pid: int, mark: str) -> Path | None:
     """Write down that it runs, so that an agent that is started after this one was killed finds it."""
     if notes is None:
         return None
     note = notes / str(pid)
     with contextlib.suppress(OSError):
         notes.mkdir(mode=0o700, exist_ok=True)
-        note.write_text(start_ticks(pid))
+        note.write_text(f"{start_ticks(pid)} {mark}")
     return note

@@ -40,7 +40,7 @@ _OWNERS = ("XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME", "UV_CACHE_DIR", "PIP_CACHE
 # Into the sandbox of the job that a claim names: of the process that the shim knows, the first child is within.
 _ENTER = """claim=$0 cwd=$1; shift
 for word in $(cat "$claim"); do case $word in job=*) job=${word#job=};; esac; done
-read inside rest < "/proc/$job/task/$job/children" || exit 127
+read inside rest < "/proc/$job/task/$job/children" || test "$inside" || exit 127
 exec nsenter --target "$inside" --user --preserve-credentials --mount --pid --ipc --uts --wd="$cwd" -- "$@"
 """
 
