@@ -17,6 +17,7 @@ from nexus.agent.adapters.isolation.levels import CONTAINER, SANDBOX, Isolation
 from nexus.agent.adapters.launcher import Launcher, Program
 from nexus.agent.adapters.shim.formats import now_s
 from nexus.agent.adapters.spool import DiskSpool
+from nexus.agent.adapters.trees import Trees
 from nexus.agent.adapters.variables import index_variables
 from nexus.agent.adapters.workspace import prepare_files
 from nexus.agent.core.outcome import in_words
@@ -50,6 +51,7 @@ class Preparation:
         self._spool = spool
         self._isolation = isolation
         self._setup_timeout_s = setup_timeout_s
+        self._trees = Trees(home.path / "workspaces")
 
     async def prepare(self, order: TaskOrder, fetch: Fetch, say: Say) -> None:
         """Bring a task's files, and prepare where it runs. Raises NexusError."""
@@ -57,7 +59,7 @@ class Preparation:
         home = self._home.task(order)
         home.make()
         await self._end_setup(home)
-        await prepare_files(order, home, fetch)
+        await prepare_files(order, home, fetch, self._trees)
         if level == CONTAINER:
             await self._prepare_image(order, home, say)
         elif order.setup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from nexus.agent.adapters.home import TaskHome
 from nexus.agent.adapters.packages import is_package, unpack
+from nexus.agent.adapters.trees import Trees
 from nexus.agent.ports import Fetch
 from nexus.kernel.errors import LimitError, NotFoundError, UsageError
 from nexus.kernel.units import format_bytes
@@ -19,11 +21,11 @@ from nexus.launch.protocol import TaskOrder
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-async def prepare_files(order: TaskOrder, home: TaskHome, fetch: Fetch) -> None:
+async def prepare_files(order: TaskOrder, home: TaskHome, fetch: Fetch, trees: Trees) -> None:
     """Bring the workspace and the inputs. Raises NexusError; what is there already is not brought again."""
     try:
         if not home.work.exists():
-            await _bring_workspace(order, home, fetch)
+            await _bring_workspace(order, home, fetch, trees)
         for name, digest in order.inputs.items():
             target = input_path(home, name)
             if not target.exists():
@@ -42,26 +44,58 @@ def input_path(home: TaskHome, name: str) -> Path:
     return home.work / "inputs" / name
 
 
-async def _bring_workspace(order: TaskOrder, home: TaskHome, fetch: Fetch) -> None:
+async def _bring_workspace(order: TaskOrder, home: TaskHome, fetch: Fetch, trees: Trees) -> None:
     if order.workspace is None:
         home.work.mkdir(mode=0o700)
         return
+    digest = _checked(order.workspace)
+    if await asyncio.to_thread(_copy_tree, trees, digest, home):
+        return
     try:
-        await _bring(order.workspace, home.work, home, fetch)
+        await _bring(digest, home.work, home, fetch)
     except NotFoundError as error:
         raise NotFoundError(
             f"the server does not have the workspace {order.workspace[:12]} any more",
             hint="Launch the job again from its folder: its files are sent anew.",
         ) from error
+    if home.work.is_dir():
+        await asyncio.to_thread(_keep_tree, trees, digest, home)
+
+
+def _copy_tree(trees: Trees, digest: str, home: TaskHome) -> bool:
+    """Whether the workspace is there now, as a copy of the one that was kept."""
+    draft = home.path / f"draft.{digest[:16]}"
+    _clear(draft)
+    try:
+        if not trees.copy(digest, draft):
+            return False
+    except FileNotFoundError:  # it was dropped to make room meanwhile
+        _clear(draft)
+        return False
+    draft.replace(home.work)
+    return True
+
+
+def _keep_tree(trees: Trees, digest: str, home: TaskHome) -> None:
+    """The next task of this workspace need not unpack it. What is kept is never what a job has had its hands on."""
+    try:
+        trees.keep(digest, home.work)
+    except OSError:
+        return  # no room to keep it; the task has it
+    if not _copy_tree(trees, digest, home):
+        raise FileNotFoundError(errno.ENOENT, "the workspace was dropped to make room")
+
+
+def _checked(digest: str) -> str:
+    """Raises UsageError for what is no digest: it becomes part of a path, here and on the server."""
+    if _DIGEST.fullmatch(digest) is None:
+        raise UsageError(f"{digest!r:.80} is not a SHA-256 digest", hint="Launch the job again.")
+    return digest
 
 
 async def _bring(digest: str, target: Path, home: TaskHome, fetch: Fetch) -> None:
-    """A package becomes a folder, anything else a file. It appears at `target` whole.
-
-    Raises UsageError for what is no digest: it becomes part of a path, here and on the server.
-    """
-    if _DIGEST.fullmatch(digest) is None:
-        raise UsageError(f"{digest!r:.80} is not a SHA-256 digest", hint="Launch the job again.")
+    """A package becomes a folder, anything else a file. It appears at `target` whole. Raises UsageError."""
+    _checked(digest)
     archive = home.path / f"download.{digest[:16]}"
     draft = home.path / f"draft.{digest[:16]}"
     await asyncio.to_thread(_clear, draft)
