@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import signal
@@ -16,7 +17,7 @@ from nexus.agent.adapters.isolation.containers import as_lines, full_name, layer
 from nexus.agent.adapters.isolation.enclosure import Enclosure
 from nexus.agent.adapters.isolation.engine import Engine, client_variables, find_engine, known_engine
 from nexus.agent.adapters.probe import boot_id
-from nexus.agent.adapters.shim.formats import decode_status
+from nexus.agent.adapters.shim.formats import decode_spec, decode_status
 from nexus.kernel.errors import UsageError
 from nexus.launch.model import Cause, Health, Port, TaskState
 from nexus.launch.protocol import TaskOrder
@@ -192,6 +193,29 @@ async def test_what_all_left_behind_is_swept(server: Server, home: Path, contain
         await until(lambda: not running(engine, home), 20)
 
 
+async def test_who_comes_in_is_where_the_task_is(server: Server, home: Path, contained, tmp_path: Path) -> None:
+    """Among its processes, with its variables, and with nothing else of the machine."""
+    (tmp_path / "elsewhere").write_text("canary")
+    server.want(contained("echo mine > note; echo up; sleep 300", env={"WORD": "it's so"}))
+    async with agent_in_process(server, home):
+        await until(lambda: "up" in server.text("task_1"), 20)
+        spec = decode_spec((home / "tasks" / "task_1.1" / "job" / "spec").read_bytes())
+        look = f"""cat note; echo "$WORD"; cat {tmp_path}/elsewhere 2>/dev/null || echo no
+cat /proc/[0-9]*/comm | grep -c sleep"""
+        process = await asyncio.create_subprocess_exec(
+            *spec["enter"],
+            *("/bin/sh", "-c", look),
+            env=dict(pair.split("=", 1) for pair in spec["env"]),
+            cwd=spec["cwd"][0],
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+        server.change("task_1", wanted="stop")
+        await until(lambda: is_final(server, "task_1"), 20)
+    assert output.decode().splitlines() == ["mine", "it's so", "no", "1"]
+
+
 async def test_memory_is_held_by_the_engine(server: Server, home: Path, contained, engine: Engine) -> None:
     if not engine.limits:
         pytest.skip("this engine holds no container to its memory")
@@ -338,3 +362,12 @@ def test_variables_of_an_image_without_a_shell() -> None:
     for value in ("two\nlines", "'quoted'"):
         with pytest.raises(UsageError, match="SECRET"):
             as_lines({"SECRET": value})
+
+
+async def test_a_container_that_works_is_not_idle(server: Server, home: Path, contained) -> None:
+    work = "n=0; while test $n -lt 400000; do n=$((n+1)); done"
+    server.want(contained(f"echo up; {work}; echo rests; sleep 300", idle_stop_s=0.4))
+    async with phoned(server, home):
+        await until(lambda: server.reports["task_1"].idle or "rests" in server.text("task_1"), 30)
+        assert "rests" in server.text("task_1")
+        await until(lambda: server.reports["task_1"].idle)

@@ -14,6 +14,7 @@ from nexus.agent.adapters.home import Home
 from nexus.agent.adapters.isolation.enclosure import Enclosure, as_shell
 from nexus.agent.adapters.isolation.sandbox import find_sandbox, sandboxed
 from nexus.agent.adapters.launcher import Program
+from nexus.agent.adapters.shim.formats import decode_spec
 from nexus.agent.wire import Membership, Options, Terms, membership, open_agent
 from nexus.kernel.errors import MissingError, UsageError
 from nexus.launch.model import Cause, Port, TaskState
@@ -201,6 +202,29 @@ async def test_a_setup_is_in_the_sandbox_too_and_its_environment_cannot_be_chang
     assert text.startswith("made\n")
     assert "WROTE" not in text
     assert str(home / "environments") in text
+
+
+async def test_who_comes_in_is_where_the_task_is(server: Server, home: Path, boxed, tmp_path: Path) -> None:
+    """Among its processes, with its variables, and with nothing else of the machine."""
+    (tmp_path / "elsewhere").write_text("canary")
+    server.want(boxed("echo mine > note; echo up; sleep 300", env={"WORD": "it's so"}))
+    async with agent_in_process(server, home):
+        await until(lambda: "up" in server.text("task_1"), 20)
+        spec = decode_spec((home / "tasks" / "task_1.1" / "job" / "spec").read_bytes())
+        look = f"""cat note; echo "$WORD"; cat {tmp_path}/elsewhere 2>/dev/null || echo no
+cat /proc/[0-9]*/comm | grep -c sleep"""
+        process = await asyncio.create_subprocess_exec(
+            *spec["enter"],
+            *("/bin/sh", "-c", look),
+            env=dict(pair.split("=", 1) for pair in spec["env"]),
+            cwd=spec["cwd"][0],
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+        server.change("task_1", wanted="stop")
+        await until(lambda: is_final(server, "task_1"), 20)
+    assert output.decode().splitlines() == ["mine", "it's so", "no", "1"]
 
 
 async def test_an_owner_may_keep_every_task_in_a_sandbox(server: Server, home: Path, order, tmp_path: Path) -> None:
