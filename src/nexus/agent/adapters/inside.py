@@ -74,10 +74,14 @@ class Inside:
 
     def used_cpu_s(self, task: TaskOrder) -> float | None:
         """Of all its processes until now, for `ports.UsedCpu`."""
+        job = self._home.task(task).job
         try:
-            status = decode_status((self._home.task(task).job / "claim").read_bytes())
+            enter = decode_spec((job / "spec").read_bytes()).get("enter", [])
+            status = decode_status((job / "claim").read_bytes())
         except FileNotFoundError:
             return None
+        if enter and Path(enter[0]).name == "docker":
+            return None  # its processes are the engine's children, not ours
         return used_cpu_s(int(status.get("shim") or 0))
 
     def sweep(self) -> None:
