@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from nexus.infra.shell import Shell
+from nexus.infra.visible import visible
 from nexus.kernel.errors import FileError, NexusError, UsageError
 from nexus.kernel.registry import Registry
 
@@ -170,9 +171,9 @@ def _tell(error: NexusError, *, as_json: bool) -> None:
         click.echo(msgspec.json.encode(error.as_dict(), enc_hook=str), err=True)
         return
     where = f"{error.where}: " if isinstance(error, FileError) and error.where else ""
-    click.echo(f"error: {where}{error.message}", err=True)
+    click.echo(visible(f"error: {where}{error.message}"), err=True)
     if error.hint:
-        click.echo(f"  → {error.hint}", err=True)
+        click.echo(visible(f"  → {error.hint}"), err=True)
 
 
 def _in_our_words(error: click.ClickException) -> UsageError:

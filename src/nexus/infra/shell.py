@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nexus.infra.visible import visible
+
 if TYPE_CHECKING:  # httpx takes longer to import than `nexus --help` may take
     from nexus.infra.http_client import HttpClient
 
@@ -50,11 +52,11 @@ class Shell:
     def say(self, text: str = "") -> None:
         """A line for people on standard output; nothing with --json."""
         if not self.json:
-            sys.stdout.write(text + "\n")
+            sys.stdout.write(visible(text) + "\n")
 
     def note(self, text: str) -> None:
         """A line for people beside the result, on standard error."""
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(visible(text) + "\n")
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Callable[[int, int], None]]:
@@ -77,7 +79,7 @@ class Shell:
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "") -> None:
         """A table for people: rich on a terminal, aligned text otherwise; `empty` is said when there are no rows."""
-        body = [[str(cell) for cell in row] for row in rows]
+        body = [[visible(str(cell)).replace("\n", " ") for cell in row] for row in rows]
         if not body and empty:
             self.say(empty)
         elif self.has_colour:

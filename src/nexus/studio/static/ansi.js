@@ -1,6 +1,9 @@
 // A terminal's line as safe DOM nodes: colours become classes, every other escape is dropped, text stays text.
 const ESCAPE = /\u001b\[([0-9;:?]*)([ -/]*[@-~])|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|\u001b./g;
 
+// Control characters, and those that turn the direction of what follows: a line must read as it was written.
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
 /** @param {string} codes @param {Set<string>} look */
 function turn(codes, look) {
   for (const code of (codes || "0").split(";").map(Number)) {
@@ -20,7 +23,7 @@ export function nodes(raw) {
   const made = [];
   let from = 0;
   const add = (/** @type {string} */ part) => {
-    const clean = part.replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, "");
+    const clean = part.replace(UNSEEN, "");
     if (!clean) return;
     if (!look.size) return void made.push(document.createTextNode(clean));
     const span = document.createElement("span");

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from nexus.infra.shell import Shell
+from nexus.infra.visible import visible
 from nexus.track.faces.client import TrackClient
 from nexus.track.model import TaskLine
 
@@ -76,34 +77,6 @@ class Printer:
         self._tasks.add((line.role, line.index))
         name = f"{line.role}/{line.index} | " if len(self._tasks) > 1 else ""
         return (_clock(line.at_ms) + " " if self._times else "") + name
-
-
-def visible(text: str) -> str:
-    """A job's text without what could drive the terminal: only tabs and colours stay."""
-    if text.isprintable():
-        return text
-    kept: list[str] = []
-    position = 0
-    while position < len(text):
-        character = text[position]
-        if character == "\x1b" and (stop := _colour_end(text, position)):
-            kept.append(text[position:stop])
-            position = stop
-            continue
-        if character.isprintable() or character == "\t":
-            kept.append(character)
-        position += 1
-    return "".join(kept)
-
-
-def _colour_end(text: str, start: int) -> int:
-    """Where a colour sequence (ESC [ digits ; m) that begins at `start` ends; 0 if none does."""
-    stop = start + 2
-    if text[start + 1 : stop] != "[":
-        return 0
-    while stop < len(text) and text[stop] in "0123456789;":
-        stop += 1
-    return stop + 1 if text[stop : stop + 1] == "m" else 0
 
 
 def _clock(at_ms: int) -> str:
