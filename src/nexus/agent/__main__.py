@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
@@ -31,7 +32,8 @@ async def work(home: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     note = Notes()
-    async with open_agent(home, member, Options(note=note)) as agent:
+    doubt_s = float(os.environ.get("NEXUS_DOUBT_S", "0"))
+    async with open_agent(home, member, Options(note=note, doubt_s=doubt_s)) as agent:
         note(f"{member.name} works for {member.url}")
         await agent.run(stop)
 

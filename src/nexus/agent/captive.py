@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: what loses its parent becomes our child, not init's
+_DOUBT_S = "0.3"  # who ends an allocation ends tasks and agent alike, and a task may go first: it is not its own end
 _GRACE_S = 10.0  # between TERM and KILL for tasks; Slurm itself gives 30 s by default
 
 
@@ -31,7 +32,8 @@ def main(args: list[str]) -> int:
         sys.stderr.write(f"error: no ticket at {ticket}: {error.strerror}\n  → The fleet's folder must be shared.\n")
         shutil.rmtree(home, ignore_errors=True)
         return 2
-    agent = subprocess.Popen([sys.executable, "-m", "nexus.agent", str(home)], stdin=subprocess.DEVNULL)
+    environ = os.environ | {"NEXUS_DOUBT_S": _DOUBT_S}
+    agent = subprocess.Popen([sys.executable, "-m", "nexus.agent", str(home)], env=environ, stdin=subprocess.DEVNULL)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.terminate())
     try:

@@ -43,6 +43,7 @@ class Agent:
         calls: Calls | None = None,
         used_cpu_s: UsedCpu = lambda _: None,
         metering: Metering | None = None,
+        doubt_s: float = 0.0,
     ) -> None:
         self.info = info
         self._channel = channel
@@ -74,6 +75,7 @@ class Agent:
             changed=self._changed.set,
             ended=calls.task_ended if calls else lambda _: None,
             pulse=Pulse(used_cpu_s, calls.used if calls else lambda _: None),
+            doubt_s=doubt_s,
         )
 
     @property

@@ -36,6 +36,7 @@ class World:
     changed: Callable[[], None]  # something is to be reported
     ended: Callable[[TaskOrder], None]  # a task has, and nobody stays in it
     pulse: Pulse  # of tasks that are stopped when they are idle
+    doubt_s: float = 0.0  # so long nobody is told of an end: what ended the task may be about to end us
 
 
 class _NotWantedError(Exception):
@@ -110,7 +111,10 @@ class Keeper:
                 await self._prepare()
                 await self._until_go()
                 await self._start()
-            self._finish(await self._collect(await self._watch()))
+            end = await self._watch()
+            if self._world.doubt_s and self.task.stop is None:
+                await self._world.clock.sleep(self._world.doubt_s)
+            self._finish(await self._collect(end))
         except _NotWantedError:
             self._finish(self._unstarted())
         except NexusError as error:
