@@ -21,11 +21,18 @@ from tests.e2e.house import House
 @contextmanager
 def house(**settings: str) -> Iterator[House]:
     """Up, with an agent that has joined; gone afterwards."""
+    with new_house(**settings) as made:
+        made.up()
+        made.agent_pid()
+        yield made
+
+
+@contextmanager
+def new_house(**settings: str) -> Iterator[House]:
+    """Not up yet; gone afterwards."""
     home = Path(tempfile.mkdtemp(prefix="nexus-bench-"))
     made = House(home / "home", settings=settings)
     try:
-        made.up()
-        made.agent_pid()
         yield made
     finally:
         made.down()

@@ -26,6 +26,7 @@ from nexus.app.settings import Settings
 from nexus.infra.telemetry import set_up_logging
 from nexus.infra.web.door import Door, is_address, is_own_name
 from nexus.infra.web.patience import PatientProtocol
+from nexus.infra.web.quick import Quick
 from nexus.kernel.errors import ConflictError, UnavailableError, UsageError
 from nexus.launch.calls import MESSAGE_B
 
@@ -112,14 +113,15 @@ def listen(host: str, port: int) -> socket.socket:
 async def _serve(settings: Settings, home: Home, listening: socket.socket) -> None:
     from nexus.app.server import create_app
     from nexus.app.wire import open_services
+    from nexus.launch.faces.agent_api import quick_routes
 
     services = await open_services(settings)
     try:
         await services.start()
-        app = create_app(services)
+        door = Door(create_app(services), is_own_name(own_names(settings)), services.clock.monotonic)
         server = _Server(
             uvicorn.Config(
-                Door(app, is_own_name(own_names(settings)), services.clock.monotonic),
+                Quick(door, services.access.authenticate, quick_routes(services.launch)),
                 http=PatientProtocol,
                 log_config=None,
                 access_log=False,
