@@ -134,6 +134,16 @@ class Index:
         found = next((one for one in match.found if one[0] is shelf.kind and shelf.flag & one[1]), None)
         return match.row(*found) if found else None
 
+    def suited(self, need: Need) -> int:
+        """How many nodes fit, were they free."""
+        count = 0
+        for row in self.rows(need):
+            for shelf in row.kind.shelves:
+                if shelf.flag & row.bits:
+                    rooms = shelf.rooms.values()
+                    count += sum(large_enough(need, room.node.capacity) for room in rooms) if row.strict else len(rooms)
+        return count
+
     # ------------------------------------------------------------------ what fits now
 
     def first(self, ask: Ask, limit: float) -> Found | None:

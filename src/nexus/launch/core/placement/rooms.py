@@ -227,6 +227,10 @@ class Rooms:
             return lowest(room.gpus & row.fitting, ask.gpus) if row else ()
         return lowest(room.gpus, ask.gpus)
 
+    def suited(self, key: Need) -> int:
+        """How many nodes could take a task of class `key`, were they free."""
+        return self._index.suited(key)
+
     def mark(self) -> int:
         """Now, for `gained`."""
         return self._clock
