@@ -193,7 +193,6 @@ def test_cost_is_price_times_the_time_held() -> None:
     assert held_cost(held, 200.0) == pytest.approx(0.1)
     ended = over(price=3.6, created=0.0)
     assert ended_cost([held, ended]) == pytest.approx(0.99)
-    assert step(running(), ended)[0].cost == pytest.approx(0.99)
 
 
 def test_a_step_taken_twice_is_taken_once() -> None:

@@ -10,7 +10,7 @@ import pytest
 from nexus.infra.clock import SystemClock, system_entropy
 from nexus.infra.hints import Hints
 from nexus.infra.records.sql import SqlRecords, build_tables, open_engine
-from nexus.launch.model import NODES, RUN_LIFE, RUNS, TASKS, Run, RunState, Submission, TaskState
+from nexus.launch.model import NODES, QUOTAS, RUN_LIFE, RUNS, TASKS, USAGES, Run, RunState, Submission, TaskState
 from nexus.launch.protocol import Desired, Report
 from nexus.launch.service import Launch
 from tests.launch.build import info, needs, plan, role, said
@@ -31,7 +31,7 @@ async def _mint(run: Run) -> str:
 
 @pytest.mark.anyio
 async def test_jobs_of_several_tasks_go_through_on_two_nodes(tmp_path: Path) -> None:
-    tables = build_tables([RUNS, TASKS, NODES])
+    tables = build_tables([RUNS, TASKS, NODES, QUOTAS, USAGES])
     engine = open_engine(f"sqlite:///{tmp_path / 'nexus.db'}")
     tables.create_all(engine)
     records = SqlRecords(engine, tables)

@@ -35,15 +35,30 @@ def judge(run: Run, places: Mapping[Place, Sequence[Task]], now: float) -> Verdi
     failures = [task for kind in (OnExit.ALL, OnExit.ANY) for task in by_exit[kind] if not _is_success(task)]
     if failures:
         return _failure(run, failures)
-    late = _timeout(run, last.values(), now)
-    return late or _completion(run, last, ended)
+    late = _timeout(run, last.values(), now) or _idleness(run, last.values())
+    return late or _completion(run, last, ended) or _overstays(run, last.values(), now)
 
 
 def _timeout(run: Run, tasks: Iterable[Task], now: float) -> Verdict | None:
     starts = [task.started for task in tasks if task.started is not None]
-    if run.plan.timeout_s is None or not starts or now - min(starts) <= run.plan.timeout_s:
+    if run.plan.timeout_s is None or not starts or now < min(starts) + run.plan.timeout_s:
         return None
     return Verdict(Cause.TIMEOUT, f"ran longer than its timeout of {format_seconds(run.plan.timeout_s)}")
+
+
+def _overstays(run: Run, tasks: Iterable[Task], now: float) -> Verdict | None:
+    """It was let in because it would be over in time, and got going too late for that."""
+    if run.until is None or now < run.until - run.plan.grace_s or all(TASK_LIFE.is_final(task.state) for task in tasks):
+        return None
+    return Verdict(Cause.PREEMPTED, "the room that it ran on was kept for another run, and is needed now")
+
+
+def _idleness(run: Run, tasks: Iterable[Task]) -> Verdict | None:
+    """All that live do nothing: one that is busy keeps the others, which may only wait for it."""
+    live = [task for task in tasks if not TASK_LIFE.is_final(task.state)]
+    if run.plan.idle_stop_s is None or not live or not all(task.idle for task in live):
+        return None
+    return Verdict(Cause.IDLE, f"idle for {format_seconds(run.plan.idle_stop_s)}")
 
 
 def _completion(run: Run, last: Mapping[Place, Task], ended: Sequence[Task]) -> Verdict | None:
@@ -99,6 +114,8 @@ def why_it_ended(task: Task) -> str:
         Cause.HEALTH: "never became healthy",
         Cause.PEER: "ended because another task of its gang did",
         Cause.MEMORY: "was killed for using too much memory",
+        Cause.IDLE: "did nothing for too long",
+        Cause.PREEMPTED: "made room for a run of a higher priority",
         Cause.DONE: "succeeded",
     }
     return words.get(task.cause or Cause.INTERNAL, "failed inside Nexus") + detail

@@ -27,23 +27,30 @@ class Progress:
     run: Run
     tasks: tuple[Task, ...] = ()
     needed: tuple[Place, ...] = ()
+    due: float | None = None  # when to look again if nothing changes before
 
 
 def advance(run: Run, tasks: Sequence[Task], now: float, policy: Policy) -> Progress:
-    """The next step of `run`, whose tasks of all attempts are `tasks`."""
+    """The next step of `run`, whose tasks of the present attempt, and all live ones, are `tasks`."""
     live = [task for task in tasks if not TASK_LIFE.is_final(task.state)]
     if RUN_LIFE.is_final(run.state):
         return Progress(run, _stop(live))
-    run = replace(run, cost=ended_cost(tasks))
     if run.wanted == "stop":
         return _wind_down(replace(run, cause=Cause.STOPPED, reason="stopped on request"), live, now)
-    if run.state is RunState.STOPPING:
-        return _wind_down(run, live, now)
     places = tries(run, tasks)
     verdict = judge(run, places, now)
+    if run.state is RunState.STOPPING:
+        done = run.cause is Cause.PREEMPTED and verdict is not None and verdict.cause is Cause.DONE
+        return _wind_down(_judged(run, verdict) if done and verdict is not None else run, live, now)
     if verdict is not None:
         return _wind_down(_judged(run, verdict), live, now)
     return _go_on(run, places, live, now, policy)
+
+
+def preempt(run: Run, tasks: Sequence[Task], reason: str, now: float) -> Progress:
+    """Stop the run's tasks, with their grace; once they are over it is queued again."""
+    live = [task for task in tasks if not TASK_LIFE.is_final(task.state)]
+    return _wind_down(replace(run, cause=Cause.PREEMPTED, reason=reason), live, now)
 
 
 def tries(run: Run, tasks: Sequence[Task]) -> dict[Place, list[Task]]:
@@ -78,9 +85,11 @@ def _wind_down(run: Run, live: Sequence[Task], now: float) -> Progress:
     """Stop what still lives; when nothing does, conclude as `run.cause` says."""
     if live:
         return Progress(replace(run, state=RUN_LIFE.move(run.state, RunState.STOPPING), rejections=()), _stop(live))
-    if run.wanted != "stop" and may_retry(run.plan.retry, run.attempt, run.cause, run.exit_code):
+    if run.wanted != "stop" and run.cause is Cause.PREEMPTED:
+        return Progress(_requeued(run))
+    if run.wanted != "stop" and may_retry(run.plan.retry, run.attempt - run.preempted, run.cause, run.exit_code):
         return Progress(_again(run, now))
-    if run.wanted == "stop":
+    if run.wanted == "stop" or run.cause is Cause.IDLE:
         state = RunState.STOPPED
     else:
         state = RunState.SUCCEEDED if run.cause is Cause.DONE else RunState.FAILED
@@ -88,14 +97,20 @@ def _wind_down(run: Run, live: Sequence[Task], now: float) -> Progress:
 
 
 def _again(run: Run, now: float) -> Run:
-    pause = backoff_s(run.plan.retry, run.attempt)
-    said = (
-        f"attempt {run.attempt + 1} of {run.plan.retry.max + 1}: {run.reason}; tries again in {format_seconds(pause)}"
-    )
+    failed = run.attempt - run.preempted
+    pause = backoff_s(run.plan.retry, failed)
+    said = f"attempt {failed + 1} of {run.plan.retry.max + 1}: {run.reason}; tries again in {format_seconds(pause)}"
+    return _next_attempt(replace(run, not_before=now + pause, reason=said))
+
+
+def _requeued(run: Run) -> Run:
+    """Its attempt counts for nothing, and it keeps its place in the queue."""
+    return _next_attempt(replace(run, preempted=run.preempted + 1, not_before=0.0))
+
+
+def _next_attempt(run: Run) -> Run:
     state = RUN_LIFE.move(run.state, RunState.QUEUED)
-    return replace(
-        run, state=state, attempt=run.attempt + 1, not_before=now + pause, reason=said, cause=None, exit_code=None
-    )
+    return replace(run, state=state, attempt=run.attempt + 1, cause=None, exit_code=None, until=None)
 
 
 def _go_on(
@@ -109,7 +124,18 @@ def _go_on(
     started = min(starts) if run.started is None and starts else run.started
     run = replace(run, state=_state(run, live), started=started)
     run = replace(run, reason=_waiting(run, needed, later, now), rejections=run.rejections if needed else ())
-    return Progress(run, tuple(changed.values()), needed)
+    return Progress(run, tuple(changed.values()), needed, _due_again(run, places, later))
+
+
+def _due_again(run: Run, places: Mapping[Place, Sequence[Task]], later: float | None) -> float | None:
+    """When time alone changes something: a pause ends, the timeout is reached, or kept room is needed."""
+    moments = [] if later is None else [later]
+    starts = [at for attempts in places.values() if (at := attempts[-1].started) is not None]
+    if run.plan.timeout_s is not None and starts:
+        moments.append(min(starts) + run.plan.timeout_s)
+    if run.until is not None:
+        moments.append(run.until - run.plan.grace_s)
+    return min(moments, default=None)
 
 
 def _needed(

@@ -31,6 +31,16 @@ class Policy:
     reclaim_loss_s: float = 600.0  # what that costs a run: half the time between two checkpoints
     restart_loss_s: float = 300.0  # and getting another machine ready
     tick_s: float = 1.0  # the scheduler looks at least this often
+    steps: int = 500  # of runs in one look at most; the others have the next
+    tries: int = 500  # of lines of the queue for which there is no room, in one look
+    aging_s: float = 900.0  # who waits while others have more than their share rises by one priority every so often
+    memory_s: float = 86_400.0  # what a project held counts half after this long
+    history: float = 0.25  # how much what a project held counts beside what it holds
+    reserve_after_s: float = 60.0  # a run that waits only for room that others hold has room kept from then on
+    reservations: int = 4  # for so many runs at once
+    reserve_again_s: float = 60.0  # how long such a plan stands before it is made anew
+    restart_cost_s: float = 60.0  # what it costs to stop a task for another, beside the time that it has worked
+    rebuild_s: float = 300.0  # how often what the scheduler has in memory is compared with the records
 
     @property
     def unreachable_s(self) -> float:

@@ -14,7 +14,8 @@ from nexus.kernel.ids import new_id
 from nexus.kernel.records import Change, Drop, Records
 from nexus.launch.core.observing import observe
 from nexus.launch.core.policy import Policy
-from nexus.launch.core.scheduling import Decision, Unmet, World, decide
+from nexus.launch.core.scheduling import Agenda, Decision, Seen, Unmet, decide
+from nexus.launch.core.standing import Standing
 from nexus.launch.model import Node, Run, Task
 from nexus.launch.ports import Entropy, Mint, Secrets, Tracker
 from nexus.launch.protocol import TaskReport
@@ -51,7 +52,7 @@ class Shortage:
 class Rules:
     """The pure functions that the service lives by; simulations replace one to prove that it matters."""
 
-    decide: Callable[[World, float, Policy], Decision] = decide
+    decide: Callable[[Standing, Agenda, Seen, float, Policy], Decision] = decide
     observe: Callable[[Task, TaskReport, float], Task | None] = observe
 
 

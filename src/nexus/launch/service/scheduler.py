@@ -1,19 +1,37 @@
-"""The loop: load, decide, apply; woken by hints, and by the clock at the latest."""
+"""The loop: look at what changed, decide, apply; woken by commits, and by the clock at the latest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import structlog
 
 from nexus.kernel.errors import ConflictError
-from nexus.launch.core.scheduling import Group, World
-from nexus.launch.model import NODES, RUN_LIFE, RUNS, TASK_LIFE, TASKS, Node, Run, RunState, Task, TaskState
+from nexus.kernel.events import Event
+from nexus.kernel.records import Change, Record
+from nexus.launch.core.scheduling import Agenda, Decision, Group, Seen, agenda, unmet
+from nexus.launch.core.standing import Snapshot, Standing
+from nexus.launch.model import (
+    NODES,
+    QUOTAS,
+    RUN_LIFE,
+    RUNS,
+    TASK_LIFE,
+    TASKS,
+    USAGES,
+    Run,
+    RunState,
+    Task,
+    TaskState,
+)
 from nexus.launch.service.context import EVERYTHING, PROVISION, SCHEDULE, Context
 from nexus.launch.service.inputs import Inputs
 
 log = structlog.get_logger()
 _CHUNK = 500  # ids in one query
+_QUEUED_AGAIN = 3  # the version of a queued run that may have had tasks: handed in, leased, queued again
 
 
 class Scheduler:
@@ -22,88 +40,185 @@ class Scheduler:
     def __init__(self, context: Context, inputs: Inputs) -> None:
         self._context = context
         self._inputs = inputs
+        self._standing: Standing | None = None
+        self._built = 0.0  # when, on the monotonic clock
+        self._heard: list[Change] = []  # while a standing is being built
+        self._stop: Callable[[], None] = lambda: None
+        self._coming: Mapping[str, str] = {}
+
+    @property
+    def standing(self) -> Standing | None:
+        """How everything stands, as far as the scheduler has looked; to read only."""
+        return self._standing
 
     async def run_forever(self) -> None:
-        """Schedule until cancelled. A failed look is logged, and taken again at the next tick."""
+        """Schedule until cancelled. A failed look is logged, and everything is looked at anew at the next tick."""
         context = self._context
-        while True:
-            woken = context.hints.listen(SCHEDULE)
-            try:
-                clean = await self.schedule_once()
-            except Exception as error:
-                log.exception("launch.schedule_failed", error=str(error))
-                clean = True
-            if clean:
-                await context.hints.until(woken, context.policy.tick_s, SCHEDULE)
-            else:
-                await context.clock.sleep(0)
+        try:
+            while True:
+                woken = context.hints.listen(SCHEDULE)
+                try:
+                    clean = await self.schedule_once()
+                except Exception as error:
+                    log.exception("launch.schedule_failed", error=str(error))
+                    self._standing = None
+                    clean = True
+                if clean:
+                    await context.hints.until(woken, context.policy.tick_s, SCHEDULE)
+                else:
+                    context.hints.drop(woken, SCHEDULE)
+                    await context.clock.sleep(0)
+        finally:
+            self._stop()
 
     async def schedule_once(self) -> bool:
-        """One look at the world, applied; False when a conflict says to look again at once."""
+        """One look at what changed, applied; False when there is more to look at already."""
         context = self._context
-        runs, tasks, nodes, after, broken = await self._load()
-        now = context.clock.monotonic()
-        live = [task.id for task in tasks if not TASK_LIFE.is_final(task.state)]
-        world = World(
-            runs=runs,
-            tasks=tasks,
-            nodes=nodes,
-            silence=context.presence.silence([node.id for node in nodes], now),
-            unrenewed=context.presence.unrenewed(live, now),
-            after=after,
-            broken=broken,
-            coming=context.shortage.coming,
-        )
-        decision = context.rules.decide(world, context.clock.now(), context.policy)
-        context.shortage.unmet = decision.unmet
-        if decision.unmet:
-            context.hints.hint(PROVISION)
-        leased = [task.id for task in decision.records(TASKS) if task.version == 0]
-        presence = context.presence
-        presence.doom([task for group in decision.groups for task in _lost(group)], now)  # before anything is awaited
-        presence.leased(leased, now)
-        presence.forget([*live, *leased], [node.id for node in nodes], before=now - 2 * context.policy.lost_s)
-        self._inputs.forget(run.id for run in runs)
-        for run_id, why in decision.stuck.items():
-            log.error("launch.run_stuck", run=run_id, why=why)
-        clean = True
-        for group in decision.groups:
-            try:
-                await context.commit(*group.changes, events=group.events)
-            except ConflictError:
-                presence.spare(_lost(group))
-                clean = False
-        return clean
+        standing = await self._present()
+        self._hear_of_machines(standing)
+        now, monotonic = context.clock.now(), context.clock.monotonic()
+        todo = agenda(standing, now, monotonic, context.policy.steps)
+        try:
+            await self._look_up(standing, todo)
+            seen = Seen(
+                monotonic=monotonic,
+                silence=context.presence.silence(todo.nodes, monotonic),
+                unrenewed=context.presence.unrenewed(todo.leases, monotonic),
+                broken=await self._broken(standing, todo),
+                coming=context.shortage.coming,
+            )
+            decision = context.rules.decide(standing, todo, seen, now, context.policy)
+            for run_id, why in decision.stuck.items():
+                log.error("launch.run_stuck", run=run_id, why=why)
+            clean = await self._apply(standing, decision, monotonic)
+        except BaseException:  # what was taken off the lists must not be forgotten
+            self._standing = None
+            raise
+        if standing.queue or context.shortage.unmet:
+            context.shortage.unmet = unmet(standing)
+            if context.shortage.unmet:
+                context.hints.hint(PROVISION)
+        return clean and not decision.more
 
-    async def _load(self) -> tuple[list[Run], list[Task], list[Node], dict[str, RunState], dict[str, str]]:
-        """Nodes first: a lease that somebody gives after that raises their versions, and ours then fails to apply."""
+    # ------------------------------------------------------------------ what is known
+
+    async def _present(self) -> Standing:
+        """The standing; built anew at first, in doubt, and from time to time."""
+        policy, monotonic = self._context.policy, self._context.clock.monotonic()
+        old = self._standing
+        if old is not None and not old.doubt and monotonic - self._built < policy.rebuild_s:
+            return old
+        if old is not None and old.doubt:
+            log.warning("launch.scheduler_in_doubt", why=old.doubt)
+        self._stop()
+        self._standing, self._heard = None, []
+        self._stop = self._context.records.listen(self._hear)
+        standing = Standing.of(await self._snapshot())
+        standing.learn(self._heard)
+        standing.doubt = ""
+        if old is not None and not old.doubt and (wrong := old.differences(standing)):
+            log.error("launch.scheduler_was_wrong", about=wrong[:5])
+        self._standing, self._built = standing, monotonic
+        self._context.presence.forget(standing.tasks, standing.nodes, before=monotonic - 2 * policy.lost_s)
+        self._inputs.forget(standing.runs)
+        return standing
+
+    def _hear(self, changes: Sequence[Change], _: Sequence[Event]) -> None:
+        if self._standing is None:
+            self._heard += changes
+        else:
+            self._standing.learn(changes)
+
+    async def _snapshot(self) -> Snapshot:
+        """Everything that is not over. What changes meanwhile is heard, and learned on top of it."""
         records = self._context.records
         nodes = await records.find(NODES, limit=EVERYTHING)
         runs = await records.find(RUNS, {"state": [str(state) for state in RUN_LIFE.live]}, limit=EVERYTHING)
         live = await records.find(TASKS, {"state": [str(state) for state in TASK_LIFE.live]}, limit=EVERYTHING)
         tasks = {task.id: task for task in live}
-        for start in range(0, len(runs), _CHUNK):
-            ids = [run.id for run in runs[start : start + _CHUNK]]
-            ended = {"run": ids, "state": [str(state) for state in TASK_LIFE.final]}
+        began = [run.id for run in runs if run.state is not RunState.QUEUED or run.version >= _QUEUED_AGAIN]
+        for start in range(0, len(began), _CHUNK):
+            ended = {"run": began[start : start + _CHUNK], "state": [str(state) for state in TASK_LIFE.final]}
             tasks |= {task.id: task for task in await records.find(TASKS, ended, limit=EVERYTHING)}
-        waiting = [run for run in runs if run.state is RunState.QUEUED]
-        after = await self._after(waiting, {run.id: run.state for run in runs})
-        broken = await self._inputs.broken([run for run in waiting if self._may_start(run, after)])
-        return runs, list(tasks.values()), nodes, after, broken
+        return Snapshot(
+            runs=runs,
+            tasks=list(tasks.values()),
+            nodes=nodes,
+            quotas=await records.find(QUOTAS, limit=EVERYTHING),
+            usages=await records.find(USAGES, limit=EVERYTHING),
+        )
 
-    async def _after(self, waiting: Sequence[Run], known: dict[str, RunState]) -> dict[str, RunState]:
-        """Where the runs that others wait for stand."""
-        states: dict[str, RunState] = {}
-        for run_id in {run_id for run in waiting for run_id in run.plan.after}:
-            if run_id in known:
-                states[run_id] = known[run_id]
+    async def _look_up(self, standing: Standing, todo: Agenda) -> None:
+        """Where the runs that others wait for, and that are over, stand."""
+        for run_id in todo.runs:
+            run = standing.runs.get(run_id)
+            for other in run.plan.after if run is not None and run.state is RunState.QUEUED else ():
+                if other not in standing.runs and other not in standing.ended:
+                    found = await self._context.records.get(RUNS, other)
+                    if found is not None and RUN_LIFE.is_final(found.state):
+                        standing.ended[other] = found.state
+
+    async def _broken(self, standing: Standing, todo: Agenda) -> dict[str, str]:
+        """Why runs that could start now never will."""
+        runs = [standing.runs[run_id] for run_id in todo.runs if run_id in standing.runs]
+        return await self._inputs.broken([run for run in runs if _needs_inputs(run) and _may_start(run, standing)])
+
+    def _hear_of_machines(self, standing: Standing) -> None:
+        """Runs for which machines start, or none does any more, say so."""
+        coming = self._context.shortage.coming
+        if coming is not self._coming:
+            changed = [run for run in {**self._coming, **coming} if self._coming.get(run) != coming.get(run)]
+            standing.touched_runs |= {run: None for run in sorted(changed) if run in standing.runs}
+            self._coming = dict(coming)
+
+    # ------------------------------------------------------------------ what is done
+
+    async def _apply(self, standing: Standing, decision: Decision, monotonic: float) -> bool:
+        """All groups in one transaction; if that fails, one by one, so that one conflict hurts one run."""
+        presence = self._context.presence
+        presence.doom([task for group in decision.groups for task in _lost(group)], monotonic)  # before any waiting
+        presence.leased([task.id for task in decision.records(TASKS) if task.version == 0], monotonic)
+        if not decision.groups:
+            return True
+        if len(decision.groups) > 1:
+            try:
+                await self._context.commit(*_together(decision.groups), events=_events(decision.groups))
+            except ConflictError:
+                pass
             else:
-                run = await self._context.records.get(RUNS, run_id)
-                states |= {run_id: run.state} if run else {}
-        return states
+                return True
+        clean = True
+        for group in decision.groups:
+            try:
+                await self._context.commit(*group.changes, events=group.events)
+            except ConflictError:
+                presence.spare(_lost(group))
+                standing.undo(group.changes)
+                clean = False
+        return clean
 
-    def _may_start(self, run: Run, after: dict[str, RunState]) -> bool:
-        return all(after.get(run_id) is RunState.SUCCEEDED for run_id in run.plan.after)
+
+def _needs_inputs(run: Run) -> bool:
+    return run.state is RunState.QUEUED and not run.attempt and bool(run.plan.inputs or run.plan.secrets)
+
+
+def _may_start(run: Run, standing: Standing) -> bool:
+    return all(standing.ended.get(other) is RunState.SUCCEEDED for other in run.plan.after)
+
+
+def _together(groups: Sequence[Group]) -> list[Change]:
+    """The changes of all groups: of a record that several change, the last, on the version that the first built on."""
+    first: dict[str, int] = {}
+    last: dict[str, tuple[Any, Record]] = {}
+    for group in groups:
+        for kind, record in group.changes:
+            first.setdefault(record.id, record.version)
+            last[record.id] = kind, record
+    return [(kind, replace(record, version=first[record.id])) for kind, record in last.values()]
+
+
+def _events(groups: Sequence[Group]) -> list[Event]:
+    return [event for group in groups for event in group.events]
 
 
 def _lost(group: Group) -> list[str]:
