@@ -38,6 +38,8 @@ class Kind(Generic[R]):
 
     `hot` says which records a server keeps in memory, so that its loops never ask the database for them: those that it
     would find (`{}`: all). Equal values of the attributes in `shared` are kept there once.
+
+    `paged`: people leaf through a project's newest ones, however many there are.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Kind(Generic[R]):
     unique: tuple[str, ...] = ()
     hot: Where | None = None
     shared: tuple[str, ...] = ()
+    paged: bool = False
 
 
 @dataclass(frozen=True)

@@ -357,6 +357,7 @@ RUNS = Kind(
     index=("name", "state", "kind", "user", "key"),
     hot={"state": RUN_LIFE.live},
     shared=("plan", "job", "tags"),
+    paged=True,
 )
 TASKS = Kind("task", Task, index=("run", "node", "state"), hot={"state": TASK_LIFE.live})
 NODES = Kind(

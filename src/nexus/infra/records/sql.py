@@ -42,6 +42,7 @@ def build_tables(kinds: Sequence[Kind[Any]]) -> sa.MetaData:
     )
     for kind in kinds:
         columns = [sa.Column(name, sa.Text, index=True) for name in kind.index]
+        pages = [sa.Index(f"ix_{kind.name}_pages", "project", "created", "id")] if kind.paged else []
         unique = [sa.UniqueConstraint(*kind.unique, name=f"uq_{kind.name}")] if kind.unique else []
         sa.Table(
             kind.name,
@@ -53,6 +54,7 @@ def build_tables(kinds: Sequence[Kind[Any]]) -> sa.MetaData:
             *columns,
             sa.Column("doc", sa.Text, nullable=False),
             *unique,
+            *pages,
         )
     return metadata
 

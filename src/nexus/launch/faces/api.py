@@ -12,8 +12,8 @@ from nexus.access.service import Access
 from nexus.infra.web.auth import Member, Submitter, Viewer
 from nexus.infra.web.bodies import json_answer
 from nexus.kernel.identity import Principal
-from nexus.launch.faces.views import EventPage, NodeUse, RunPage, ScaleRequest
-from nexus.launch.model import Node, Placement, Run, RunState, Submission, Task
+from nexus.launch.faces.views import EventPage, NodeUse, RunPage, ScaleRequest, summary_of
+from nexus.launch.model import Node, Placement, Run, RunState, Submission, Task, WhatIf
 from nexus.launch.service import Launch
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -54,7 +54,9 @@ def _add_runs(api: APIRouter, launch: Launch) -> None:
         where = {"name": name, "state": state and str(state), "kind": kind, "user": user}
         found = await launch.runs(principal, where, limit=limit + 1, before=before)
         shown = await launch.priced(found[:limit])
-        return json_answer(RunPage(runs=tuple(shown), next=shown[-1].id if len(found) > limit else ""))
+        places = await launch.places(shown)
+        summaries = tuple(summary_of(run, places[run.id]) for run in shown)
+        return json_answer(RunPage(runs=summaries, next=shown[-1].id if len(found) > limit else ""))
 
     @api.get("/runs/{run}", summary="One run, by id, beginning of an id, or name", response_model=Run)
     async def one(principal: Viewer, run: str, version: int | None = None, wait_s: Wait = 0) -> Response:
@@ -67,6 +69,10 @@ def _add_runs(api: APIRouter, launch: Launch) -> None:
     @api.get("/runs/{run}/tasks", summary="Its tasks, of all attempts", response_model=list[Task])
     async def tasks(principal: Viewer, run: str) -> Response:
         return json_answer(await launch.tasks(principal, run))
+
+    @api.get("/runs/{run}/whatif", summary="Changes that would help it to a place", response_model=list[WhatIf])
+    async def whatif(principal: Viewer, run: str) -> Response:
+        return json_answer(await launch.whatif(principal, run))
 
     @api.get("/runs/{run}/events", summary="What happened to it and its tasks", response_model=EventPage)
     async def events(principal: Viewer, run: str, after: After = 0, limit: Limit = 1000) -> Response:

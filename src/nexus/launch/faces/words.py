@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nexus.kernel.events import Event
 from nexus.kernel.units import format_bytes, format_seconds
 from nexus.launch.core.exits import why_it_ended
-from nexus.launch.faces.views import NodeUse
+from nexus.launch.faces.views import NodeUse, RunSummary
 from nexus.launch.model import RUN_LIFE, TASK_LIFE, Node, Offer, Run, RunState, Task
 
 RUNS_HEAD = ("ID", "NAME", "KIND", "STATE", "WHERE", "AGE", "DURATION", "COST")
@@ -16,19 +16,19 @@ OFFERS_HEAD = ("PRICE", "PROVIDER", "REGION", "MACHINE", "GPU", "CPU", "MEMORY",
 NODES_HEAD = ("NAME", "STATE", "TASKS", "CPU", "MEMORY", "GPU", "REGION", "PRICE", "LABELS")
 
 
-def run_row(run: Run, where: str, now: float) -> tuple[str, ...]:
+def run_row(run: RunSummary, where: str, now: float) -> tuple[str, ...]:
     """One line of `nexus runs`."""
     age = format_seconds(max(0.0, now - run.created))
     return (run.id, run.name, run.kind, state_of(run), where, age, duration_of(run, now), money(run.cost))
 
 
-def state_of(run: Run) -> str:
+def state_of(run: Run | RunSummary) -> str:
     """The state, and with it what somebody asked for and has not come about yet."""
     asked = run.wanted == "stop" and not RUN_LIFE.is_final(run.state) and run.state is not RunState.STOPPING
     return f"{run.state} (stop asked)" if asked else str(run.state)
 
 
-def duration_of(what: Run | Task, now: float) -> str:
+def duration_of(what: Run | RunSummary | Task, now: float) -> str:
     """How long it ran, or runs; empty before it started."""
     if what.started is None:
         return ""
@@ -74,12 +74,9 @@ def gpus_of(node: Node, held: int) -> str:
     return f"{held} of {len(node.capacity.gpus)} {', '.join(names)}" if names else ""
 
 
-def where_of(tasks: Sequence[Task], nodes: dict[str, str]) -> str:
-    """The nodes of the live tasks, or of the last ones."""
-    live = [task for task in tasks if not TASK_LIFE.is_final(task.state)]
-    latest = max((task.run_attempt for task in tasks), default=0)
-    names = sorted({nodes.get(task.node, task.node) for task in live or tasks if task.run_attempt == latest})
-    return names[0] if len(names) == 1 else f"{names[0]} + {len(names) - 1}" if names else ""
+def places(nodes: Sequence[str]) -> str:
+    """`gpu1 + 3`: where it is, in the room of a column."""
+    return nodes[0] if len(nodes) == 1 else f"{nodes[0]} + {len(nodes) - 1}" if nodes else ""
 
 
 def event_line(event: Event, stamp: str) -> str:

@@ -113,6 +113,10 @@ class Launch:
         """The runs with what each has cost until now: the stored `cost` counts ended tasks only."""
         return await self._runs.priced(runs)
 
+    async def places(self, runs: Sequence[Run]) -> dict[str, list[str]]:
+        """The names of the nodes where each of the runs is, or was when it ended; of many, the first few."""
+        return await self._runs.places(runs)
+
     async def events(
         self,
         principal: Principal,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -37,6 +38,8 @@ _PREFIX_LOOK = 5000  # how many of the newest runs a shortened id is looked for 
 MOST_TASKS = 10_000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
+_PLACES = 20  # of a run's nodes, how many a list names
+_PLACES_LOOK = 2000  # how many of the newest tasks of ended runs that is looked up in
 
 async def find_run(records: Records, project: str, reference: str) -> Run:
     """A project's run by id, the newest by that name, or by the beginning of an id that only one has.
@@ -147,12 +150,35 @@ class Runs:
         return sorted(found, key=lambda task: (ranks.get(task.role, 0), task.index, task.attempt))
 
     async def priced(self, runs: Sequence[Run]) -> list[Run]:
-        live = {run.id: 0.0 for run in runs if not RUN_LIFE.is_final(run.state)}
+        live = await self._live_tasks(runs)
         now = self._context.clock.now()
-        found = await self._context.records.find(TASKS, {"run": list(live)}, limit=EVERYTHING) if live else []
-        for task in found:
-            live[task.run] += held_cost(task, now)
-        return [replace(run, cost=live.get(run.id, run.cost)) for run in runs]
+        held = {run_id: sum(held_cost(task, now) for task in tasks) for run_id, tasks in live.items()}
+        return [replace(run, cost=run.cost + held.get(run.id, 0.0)) for run in runs]
+
+    async def places(self, runs: Sequence[Run]) -> dict[str, list[str]]:
+        records, tasks = self._context.records, await self._live_tasks(runs)
+        over = [run.id for run in runs if run.id not in tasks and run.started is not None]
+        if over:
+            last = {run.id: run.attempt for run in runs}
+            for task in await records.find(TASKS, {"run": over}, limit=_PLACES_LOOK, newest=True):
+                if task.run_attempt == last[task.run]:
+                    tasks[task.run].append(task)
+        found: dict[str, list[str]] = {}
+        for run in runs:
+            nodes = list(dict.fromkeys(task.node for task in tasks.get(run.id, ())))[:_PLACES]
+            names = [await records.get(NODES, node) for node in nodes]
+            found[run.id] = sorted(node.name if node else nodes[at] for at, node in enumerate(names))
+        return found
+
+    async def _live_tasks(self, runs: Sequence[Run]) -> defaultdict[str, list[Task]]:
+        """The live tasks of these runs, by run: from memory, where the server keeps them."""
+        found: defaultdict[str, list[Task]] = defaultdict(list)
+        live = [run.id for run in runs if not RUN_LIFE.is_final(run.state)]
+        if live:
+            where = {"run": live, "state": TASK_LIFE.live}
+            for task in await self._context.records.find(TASKS, where, limit=EVERYTHING):
+                found[task.run].append(task)
+        return found
 
     async def events(
         self, principal: Principal, *, after: int, subject: str | None, limit: int, newest: bool

@@ -10,7 +10,7 @@ from nexus.infra.clock import SystemClock
 from nexus.infra.shell import Shell
 from nexus.launch.faces.client import LaunchClient
 from nexus.launch.faces.views import RunPage
-from nexus.launch.faces.words import RUNS_HEAD, run_row, where_of
+from nexus.launch.faces.words import RUNS_HEAD, places, run_row
 from nexus.launch.model import RUN_LIFE, RunState
 
 _REFRESH_S = 2.0
@@ -33,15 +33,14 @@ def command(shell: Shell, state: str | None, kind: str | None, name: str | None,
             return
         if watch and shell.is_tty:
             click.clear()
-        _show(shell, client, page, clock.now())
+        _show(shell, page, clock.now())
         if not watch or all(RUN_LIFE.is_final(run.state) for run in page.runs):
             return
         time.sleep(_REFRESH_S)
 
 
-def _show(shell: Shell, client: LaunchClient, page: RunPage, now: float) -> None:
-    nodes = {use.node.id: use.node.name for use in client.nodes()}
-    rows = [run_row(run, where_of(client.tasks(run.id), nodes), now) for run in page.runs]
+def _show(shell: Shell, page: RunPage, now: float) -> None:
+    rows = [run_row(run, places(run.nodes), now) for run in page.runs]
     shell.table(RUNS_HEAD, rows, empty="No runs yet. Start one: nexus launch -- python train.py")
     for run in page.runs:
         if run.state is RunState.QUEUED and run.reason:
