@@ -14,43 +14,34 @@ _BAR = 24  # characters of the dearest line's bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-def _duration(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
-    return None if text is None or text == "ever" else parse_seconds(text)
-
-
 @click.command()
 @click.option("--by", type=click.Choice([str(by) for by in By]), default="run", show_default=True, help="A line each.")
-@click.option(
-    "--since",
-    callback=_duration,
-    default="30d",
-    show_default=True,
-    metavar="TIME",
-    help="So long ago: 24h, 7d, or ever.",
-)
+@click.option("--since", default="30d", show_default=True, metavar="TIME", help="So long ago: 24h, 7d, or ever.")
 @click.option("-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Lines at most.")
 @click.pass_obj
-def command(shell: Shell, by: str, since: float | None, limit: int) -> None:
+def command(shell: Shell, by: str, since: str, limit: int) -> None:
     """Show what runs cost: the price of what they held, for the seconds that they held it.
 
     Prices are what nodes and fleets say (nexus agent join --price). Time in which a fleet's machines were paid for and
     held by nobody is shown as idle. Days are in UTC; --by project shows all projects to the server's owners.
     """
-    begin = 0.0 if since is None else max(0.0, SystemClock().now() - since)
+    begin = 0.0 if since == "ever" else max(0.0, SystemClock().now() - parse_seconds(since))
     report = LaunchClient(shell.http).costs(by=by, since=begin, limit=limit)
     if shell.json:
         shell.emit(report)
         return
     shell.table(*bill_table(report), empty=nothing(since))
     if report.total:
-        over = f" in the last {format_seconds(since)}" if since is not None else ""
-        shell.say(f"{report.total:.2f}{over}")
+        shell.say(f"{report.total:.2f}{_window(since)}")
 
 
-def nothing(since: float | None) -> str:
+def nothing(since: str) -> str:
     """What to say when nothing was spent."""
-    when = "ever" if since is None else f"in the last {format_seconds(since)}"
-    return f"Nothing cost anything {when}: no run held a machine with a price (nexus agent join --price)."
+    return f"Nothing was spent{_window(since)}: no run held a machine with a price (nexus agent join --price)."
+
+
+def _window(since: str) -> str:
+    return "" if since == "ever" else f" in the last {since}"
 
 
 def bill_table(report: CostReport) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
