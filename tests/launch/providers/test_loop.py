@@ -100,7 +100,6 @@ class World:
         about = type(about)(**{**{f: getattr(about, f) for f in about.__slots__}, "labels": ticket.labels})
         node = await self.launch.join(about, "p")
         began: dict[str, tuple[int, float]] = {}  # task -> its lease's epoch, and when it began
-        since = 0
         while machine in self.cloud.running:
             now = self.clock.monotonic()
             reports = tuple(
@@ -112,13 +111,12 @@ class World:
                 for task, (epoch, at) in began.items()
             )
             try:
-                desired = await self.launch.sync(node.id, Report(info=about, tasks=reports), since, 1.0)
+                desired = await self.launch.sync(node.id, Report(info=about, tasks=reports), 0, 0.0)
             except NotFoundError:
                 return
             except NexusError:
                 await asyncio.sleep(1.0)
                 continue
-            since = desired.version
             for order in desired.orders:
                 began.setdefault(order.task, (order.epoch, now))
             for task in desired.acknowledged:

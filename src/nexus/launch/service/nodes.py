@@ -33,8 +33,10 @@ class Nodes:
             joined = node_event(node, "joined", now, info.name)
             for old in replaced:  # gone, so it holds nothing
                 await context.records.apply(Drop(NODES, old), events=[node_event(old, "removed", now, info.name)])
+            context.presence.heard(
+                node.id, context.clock.monotonic()
+            )  # first: the scheduler looks as soon as it is stored
             await context.records.apply((NODES, node), events=[joined])
-            context.presence.heard(node.id, context.clock.monotonic())
             return replace(node, version=1)
 
         return await self._context.retry(step)

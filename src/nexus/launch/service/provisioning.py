@@ -226,7 +226,7 @@ class Provisioning:
         not_before, _ = self._pauses.get(key, (0.0, 0.0))
         if key in self._calls or self._context.clock.monotonic() < not_before:
             return
-        call = asyncio.create_task(self._guarded(key, what(*arguments)), name=f"provider {key}")
+        call = asyncio.create_task(self._guarded(key, what, *arguments), name=f"provider {key}")
         self._calls[key] = call
         call.add_done_callback(lambda _: self._done(key))
 
@@ -234,9 +234,9 @@ class Provisioning:
         self._calls.pop(key, None)
         self._context.hints.hint(PROVISION)
 
-    async def _guarded(self, key: str, call: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, key: str, what: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         try:
-            await call
+            await what(*arguments)
         except UnavailableError as error:
             _, last = self._pauses.get(key, (0.0, 0.0))
             pause = min(last * 2, _LONGEST_PAUSE_S) if last else _PAUSE_S
