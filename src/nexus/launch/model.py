@@ -570,4 +570,14 @@ class Placement:
         return sum(a.price for a in self.assignments)
 
 
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """One change to what a run asks for, and what it would bring."""
+
+    words: str  # without the region eu-*; with max_price 1.90
+    price: float  # per hour, for everything, where it would go then
+    cheaper: float = 0.0  # by so much than now; 0 where there is no place now
+    nodes: int = 0  # so many more nodes could take a task, were they free
+
+
 Json = dict[str, Any]

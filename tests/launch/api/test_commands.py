@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from importlib import import_module
 
+import pytest
 from click.testing import CliRunner, Result
 
 from nexus.infra.shell import Shell
+from nexus.kernel.errors import NotFoundError
 from nexus.launch.model import TaskState
 from tests.launch.api.conftest import Site
 from tests.launch.api.test_api import submission
@@ -58,6 +60,21 @@ def test_why_lists_every_rejection(site: Site) -> None:
     assert "lab: needs 64 cpu; has 4" in why
     assert "nexus agent join" in why
     assert "big waits: no node fits" in nexus(site, "runs").stderr
+
+
+def test_why_names_the_change_that_would_help(site: Site) -> None:
+    site.join("lab")
+    client = site.client()
+    run = client.submit(submission("picky", role(needs=needs(cpu=2, regions=("eu-*",)))))
+    site.settle()
+    helps = "without the region eu-*: it fits now, for 0.00/h, 1 more node could take it"
+    assert helps in nexus(site, "why", "picky").stdout
+    assert [one.nodes for one in client.whatif(run.id)] == [1]
+    with pytest.raises(NotFoundError):
+        site.client(project="other").whatif(run.id)
+    client.stop(run.id)
+    site.settle()
+    assert client.whatif(run.id) == []
 
 
 def test_stop_and_restart(site: Site) -> None:

@@ -11,7 +11,7 @@ from nexus.launch.core.comparing import Comparison, OfferList
 from nexus.launch.core.costing import CostReport
 from nexus.launch.core.machines import FleetView
 from nexus.launch.faces.views import EventPage, FleetRequest, NodeUse, RunPage, ScaleRequest
-from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Run, Submission, Task
+from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Run, Submission, Task, WhatIf
 
 _WAIT_S = 20.0  # below the HTTP client's own timeout
 _PROVIDER_S = 150.0  # a provider that is asked now, answers for itself
@@ -25,6 +25,10 @@ class LaunchClient:
 
     def submit(self, submission: Submission) -> Run:
         return self.http.post("/v1/runs", Run, submission)
+
+    def whatif(self, run: str) -> list[WhatIf]:
+        """Changes that would give a waiting run a place, or a cheaper one."""
+        return self.http.get(f"/v1/runs/{run}/whatif", list[WhatIf])
 
     def plan(self, submission: Submission) -> Placement:
         return self.http.post("/v1/runs/plan", Placement, submission)

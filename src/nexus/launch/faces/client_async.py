@@ -21,7 +21,7 @@ from nexus.launch.core.machines import FleetView
 
 from nexus.launch.faces.views import EventPage, FleetRequest, NodeUse, RunPage, ScaleRequest
 
-from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Run, Submission, Task
+from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Run, Submission, Task, WhatIf
 
 import asyncio
 
@@ -38,6 +38,10 @@ class AsyncLaunchClient:
 
     async def submit(self, submission: Submission) -> Run:
         return await self.http.post("/v1/runs", Run, submission)
+
+    async def whatif(self, run: str) -> list[WhatIf]:
+        """Changes that would give a waiting run a place, or a cheaper one."""
+        return await self.http.get(f"/v1/runs/{run}/whatif", list[WhatIf])
 
     async def plan(self, submission: Submission) -> Placement:
         return await self.http.post("/v1/runs/plan", Placement, submission)

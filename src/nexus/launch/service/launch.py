@@ -11,7 +11,7 @@ from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal
 from nexus.kernel.records import Records, Value
 from nexus.launch.core.policy import Policy
-from nexus.launch.model import Node, Placement, Run, Submission, Task
+from nexus.launch.model import Node, Placement, Run, Submission, Task, WhatIf
 from nexus.launch.ports import Entropy, Machinery, Mint, Secrets, Tracker
 from nexus.launch.protocol import Desired, NodeInfo, Report
 from nexus.launch.service.channel import Channel
@@ -81,6 +81,10 @@ class Launch:
     async def plan(self, principal: Principal, submission: Submission) -> Placement:
         """Where the run would go now, what it would cost per hour, and what was rejected why."""
         return await self._runs.plan(principal, submission)
+
+    async def whatif(self, principal: Principal, reference: str) -> tuple[WhatIf, ...]:
+        """What one change to a waiting run's request would bring; the one with the cheapest place first."""
+        return await self._runs.whatif(principal, reference)
 
     async def need_place(self, principal: Principal, submission: Submission) -> Placement:
         """`plan`, for callers that will not wait for a machine. Raises NoCapacityError with every reason."""

@@ -16,12 +16,15 @@ from nexus.kernel.records import Records, Value
 from nexus.launch.core.events import run_asked, run_moved
 from nexus.launch.core.lifecycle import held_cost
 from nexus.launch.core.placement.place import in_words, place
+from nexus.launch.core.placement.rooms import Rooms
+from nexus.launch.core.placement.whatif import whatif
 from nexus.launch.model import (
     NODES,
     RUN_LIFE,
     RUNS,
     TASK_LIFE,
     TASKS,
+    Node,
     OnExit,
     Placement,
     RolePlan,
@@ -30,6 +33,7 @@ from nexus.launch.model import (
     RunState,
     Submission,
     Task,
+    WhatIf,
 )
 from nexus.launch.service.context import EVERYTHING, Context, run_topic
 from nexus.launch.service.inputs import Inputs
@@ -97,11 +101,30 @@ class Runs:
         principal.need(Role.VIEWER)
         check_plan(submission)
         plan = submission.plan
-        nodes = await self._context.records.find(NODES, {"project": principal.project}, limit=EVERYTHING)
-        live = {"state": [str(state) for state in TASK_LIFE.live]}
-        held = await self._context.records.find(TASKS, live, limit=EVERYTHING)
+        nodes, held = await self._capacity(principal)
         wanted = [(role.name, index) for role in plan.roles for index in range(role.count)]
         return place(plan, wanted, nodes, held, explain=True)
+
+    async def whatif(self, principal: Principal, reference: str) -> tuple[WhatIf, ...]:
+        """What one change to the run would bring for those of its tasks that have no place."""
+        run = await self.run(principal, reference)
+        if RUN_LIFE.is_final(run.state):
+            return ()
+        nodes, held = await self._capacity(principal)
+        mine = [task for task in held if task.run == run.id]
+        placed = {(task.role, task.index) for task in mine}
+        every = ((role.name, index) for role in run.plan.roles for index in range(run.count(role)))
+        wanted = [want for want in every if want not in placed]
+        if not wanted:
+            return ()
+        spent = sum(task.price for task in mine)
+        return whatif(run.plan, wanted, Rooms.of(nodes, held), spent=spent, policy=self._context.policy)
+
+    async def _capacity(self, principal: Principal) -> tuple[list[Node], list[Task]]:
+        """The project's nodes, and every live task."""
+        nodes = await self._context.records.find(NODES, {"project": principal.project}, limit=EVERYTHING)
+        live = {"state": [str(state) for state in TASK_LIFE.live]}
+        return nodes, await self._context.records.find(TASKS, live, limit=EVERYTHING)
 
     async def need_place(self, principal: Principal, submission: Submission) -> Placement:
         """`plan`, or every reason why not. Raises NoCapacityError."""

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from nexus.kernel.units import Range
 from nexus.launch.core.placement.need import need_key
 from nexus.launch.core.placement.rooms import POLICY, Rooms
 from nexus.launch.core.placement.search import Want
 from nexus.launch.core.policy import Policy
-from nexus.launch.model import Needs, RunPlan
+from nexus.launch.model import Needs, RunPlan, WhatIf
 
 WORTH = 0.01  # a place must be cheaper by this share of the price to be worth a word
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change, and what it would bring."""
-
-    words: str  # without the region eu-*; with max_price 1.90
-    price: float  # per hour, for everything, where it would go then
-    cheaper: float = 0.0  # by so much than now; 0 where there is no place now
-    nodes: int = 0  # so many more nodes could take a task, were they free
 
 
 def whatif(
@@ -34,7 +24,7 @@ def whatif(
     spent: float = 0.0,
     policy: Policy = POLICY,
     project: str = "",
-) -> tuple[Change, ...]:
+) -> tuple[WhatIf, ...]:
     """The changes that help, each by itself; the one with the cheapest place first."""
 
     def place(of: RunPlan) -> float | None:
@@ -50,15 +40,15 @@ def whatif(
         price = place(replace(plan, max_price=None))
         if price is not None:
             enough = math.ceil((price + spent) * 100 - 1e-6) / 100
-            helps.append(Change(f"with max_price {enough:.2f}", price))
+            helps.append(WhatIf(f"with max_price {enough:.2f}", price))
     for words, changed in _changes(plan):
         price = place(changed)
         if price is not None and (now is None or price < now * (1 - WORTH)):
-            helps.append(Change(words, price, 0.0 if now is None else now - price, nodes(changed) - suited))
+            helps.append(WhatIf(words, price, 0.0 if now is None else now - price, nodes(changed) - suited))
     return tuple(sorted(helps, key=lambda one: one.price))
 
 
-def in_words(changes: Sequence[Change]) -> list[str]:
+def in_words(changes: Sequence[WhatIf]) -> list[str]:
     """`without the region eu-*: 0.31/h cheaper`, `with max_price 1.90: it fits now`."""
     lines = []
     for one in changes:
@@ -80,10 +70,8 @@ def _changes(plan: RunPlan) -> Iterator[tuple[str, RunPlan]]:
 
 def _constraints(plan: RunPlan) -> Iterator[tuple[str, Callable[[Needs], Needs]]]:
     every = [role.needs for role in plan.roles]
-    yield (
-        _named("region", (region for needs in every for region in needs.regions)),
-        lambda needs: replace(needs, regions=()),
-    )
+    regions = (region for needs in every for region in needs.regions)
+    yield _named("region", regions), lambda needs: replace(needs, regions=())
     for kind in sorted({needs.spot for needs in every} - {"auto"}):
         yield f"without `spot: {kind}`", lambda needs: replace(needs, spot="auto")
     for label in sorted({name for needs in every for name in needs.labels}):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from nexus.infra.shell import Shell
 from nexus.launch.core.exits import why_it_ended
+from nexus.launch.core.placement.whatif import in_words
 from nexus.launch.faces.client import LaunchClient
 from nexus.launch.faces.words import state_of
 from nexus.launch.model import RUN_LIFE, TASK_LIFE, Run, Task, TaskState
@@ -19,7 +22,8 @@ def command(shell: Shell, run: str) -> None:
     client = LaunchClient(shell.http)
     found = client.run(run)
     tasks = client.tasks(found.id)
-    lines = explain(found, tasks)
+    helps = in_words(client.whatif(found.id)) if found.rejections else []
+    lines = explain(found, tasks, helps)
     if shell.json:
         shell.emit({"run": found.id, "state": found.state, "reason": found.reason, "lines": lines})
         return
@@ -27,8 +31,8 @@ def command(shell: Shell, run: str) -> None:
         shell.say(line)
 
 
-def explain(run: Run, tasks: list[Task]) -> list[str]:
-    """In words: the state, the reason, every rejection, and what each task does or why it ended."""
+def explain(run: Run, tasks: list[Task], helps: Sequence[str] = ()) -> list[str]:
+    """In words: the state, the reason, every rejection, what each task does or why it ended, and what would help."""
     stands = f"{run.name} {state_of(run)}" if RUN_LIFE.is_final(run.state) else f"{run.name} is {state_of(run)}"
     lines = [stands + (f": {run.reason}" if run.reason else "")]
     lines += [f"  {rejection}" for rejection in run.rejections]
@@ -41,6 +45,7 @@ def explain(run: Run, tasks: list[Task]) -> list[str]:
         elif task.state is not TaskState.RUNNING:
             waits = "" if task.go or task.state is not TaskState.READY else "waits for the rest of its gang"
             lines.append(f"  {task.role}[{task.index}] is {task.state}: {task.detail or waits or 'no word yet'}")
+    lines += [f"  {line}" for line in helps]
     if run.rejections:
         lines.append("Ask for less, join another machine (nexus agent join), or wait: it starts when one is free.")
     elif run.state == "failed":
