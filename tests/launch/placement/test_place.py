@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +13,11 @@ from hypothesis import strategies as st
 from nexus.kernel.units import Range
 from nexus.launch.core.placement.fit import misfit, price_of
 from nexus.launch.core.placement.place import in_words, place
+from nexus.launch.core.placement.rooms import Rooms, need_key
+from nexus.launch.core.policy import Policy
 from nexus.launch.model import Gpu, GpuNeed, Needs, Node, NodeState, RolePlan, RunPlan, Task
 from tests.launch.build import GB, needs, node, plan, role, task
+from tests.launch.placement.oracle import ranked as rank
 
 A100 = Gpu("NVIDIA A100-SXM4-40GB", 40 * GB)
 RTX = Gpu("NVIDIA GeForce RTX 4090", 24 * GB)
@@ -32,7 +37,11 @@ def only(of: RolePlan, *nodes: Node, held: tuple[Task, ...] = ()) -> str:
 # ------------------------------------------------------------------ against brute force
 
 SMALL_NEEDS = st.builds(
-    needs, cpu=st.sampled_from([0, 1, 2]), memory_b=st.sampled_from([0, 2 * GB]), gpu=st.integers(0, 2)
+    needs,
+    cpu=st.sampled_from([0, 1, 2]),
+    memory_b=st.sampled_from([0, 2 * GB]),
+    gpu=st.integers(0, 2),
+    spot=st.sampled_from(["auto", "auto", "never"]),
 )
 NODES = st.lists(
     st.tuples(
@@ -41,13 +50,14 @@ NODES = st.lists(
         st.integers(0, 3),
         st.sampled_from([0.0, 1.0, 2.5]),
         st.sampled_from(["", "lan1", "lan2"]),
+        st.booleans(),
     ),
     max_size=4,
 )
 
 
-def brute_force(of: RunPlan, nodes: list[Node]) -> float | None:
-    """The lowest price of all assignments, tried one by one."""
+def brute_force(of: RunPlan, nodes: list[Node], *, ranked: bool) -> float | None:
+    """The lowest price of all assignments, tried one by one; as ranked, or as paid."""
     tasks = wanted(of)
     best: float | None = None
     for choice in itertools.product(nodes, repeat=len(tasks)):
@@ -57,13 +67,16 @@ def brute_force(of: RunPlan, nodes: list[Node]) -> float | None:
                 continue
         price = 0.0
         for one in nodes:
-            mine = [of.role(name).needs for (name, _), where in zip(tasks, choice, strict=True) if where is one]
+            roles = [of.role(name) for (name, _), where in zip(tasks, choice, strict=True) if where is one]
+            mine = [role.needs for role in roles]
             cpu, memory = sum(n.cpu.least for n in mine), sum(n.memory_b.least for n in mine)
             gpus = sum(n.gpu.count for n in mine)
             capacity = one.capacity
             if cpu > capacity.cpu or memory > capacity.memory_b or gpus > len(capacity.gpus):
                 break
-            price += sum(price_of(role(needs=n), one) for n in mine)
+            if any(n.spot == "never" and one.spot for n in mine):
+                break
+            price += sum(rank(role, one, Policy()) if ranked else price_of(role, one) for role in roles)
         else:
             if best is None or price < best:
                 best = price
@@ -76,21 +89,35 @@ def brute_force(of: RunPlan, nodes: list[Node]) -> float | None:
     counts=st.tuples(st.integers(1, 2), st.integers(0, 2)),
     raw=NODES,
     network=st.sampled_from(["any", "fast"]),
+    style=st.sampled_from(["", "pack", "spread"]),
+    most=st.sampled_from([None, None, 0.0, 0.5, 1.0, 2.0]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_it_finds_what_brute_force_finds_at_the_same_price(
-    first: Needs, second: Needs, counts: tuple[int, int], raw: list[tuple[int, int, int, float, str]], network: str
+    first: Needs,
+    second: Needs,
+    counts: tuple[int, int],
+    raw: list[tuple[int, int, int, float, str, bool]],
+    network: str,
+    style: str,
+    most: float | None,
 ) -> None:
     nodes = [
-        node(f"n{at}", cpu=cpu, memory_b=memory, gpus=(A100,) * gpus, price=price, network=lan)
-        for at, (cpu, memory, gpus, price, lan) in enumerate(raw)
+        node(f"n{at}", cpu=cpu, memory_b=memory, gpus=(A100,) * gpus, price=price, network=lan, spot=spot)
+        for at, (cpu, memory, gpus, price, lan, spot) in enumerate(raw)
     ]
-    of = plan(role("a", counts[0], needs=first), role("b", counts[1], needs=second), network=network)
-    expected = brute_force(of, nodes)
+    roles = (role("a", counts[0], needs=first), role("b", counts[1], needs=second))
+    of = plan(*roles, network=network, placement=style, max_price=most)
+    expected, paid = brute_force(of, nodes, ranked=True), brute_force(of, nodes, ranked=False)
     answer = place(of, wanted(of), nodes, ())
-    assert answer.fits == (expected is not None)
-    if expected is not None:
-        assert answer.price == pytest.approx(expected)
+    assert answer.fits == (paid is not None and (most is None or paid <= most))
+    if answer.fits:
+        by_id = {one.id: one for one in nodes}
+        ranked = sum(rank(of.role(one.role), by_id[one.node], Policy()) for one in answer.assignments)
+        if most is None:
+            assert ranked == pytest.approx(expected)
+        else:
+            assert answer.price <= most + 1e-9
         assert {(one.role, one.index) for one in answer.assignments} == set(wanted(of))
         held = [(one.node, gpu) for one in answer.assignments for gpu in one.gpus]
         assert len(held) == len(set(held)), "an accelerator was given twice"
@@ -165,6 +192,48 @@ def test_a_share_of_a_node_costs_a_share_of_its_price() -> None:
     assert price_of(role(), dear) == 2.0, "what says nothing counts as one cpu"
 
 
+def test_a_flaky_spot_machine_loses_against_a_slightly_dearer_stable_one() -> None:
+    stable = node("stable", price=1.05)
+    flaky = node("flaky", price=1.0, spot=True, reclaims_per_h=0.5)
+    of = plan(role(needs=needs(cpu=4)))
+    assert place(of, [("main", 0)], [flaky, stable], ()).assignments[0].node == "node_stable"
+    calm = node("calm", price=1.0, spot=True, reclaims_per_h=0.05)
+    assert place(of, [("main", 0)], [calm, stable], ()).assignments[0].node == "node_calm"
+    assert place(of, [("main", 0)], [node("dear", price=1.2), flaky], ()).assignments[0].node == "node_flaky"
+    capped = plan(role(needs=needs(cpu=4)), max_price=1.0)
+    assert place(capped, [("main", 0)], [flaky, stable], ()).assignments[0].node == "node_flaky"
+
+
+def test_pack_fills_few_nodes_and_spread_uses_many() -> None:
+    nodes = [node("a", gpus=(A100,) * 4), node("b", gpus=(A100,) * 4)]
+
+    def used(style: str, of: RolePlan) -> list[int]:
+        found = place(plan(of, placement=style), [("main", 0), ("main", 1)], nodes, ())
+        return sorted(Counter(one.node for one in found.assignments).values())
+
+    assert used("", role(needs=needs(gpu=1))) == [2]
+    assert used("spread", role(needs=needs(gpu=1))) == [1, 1]
+    assert used("", role(needs=needs(cpu=1))) == [1, 1]
+    assert used("pack", role(needs=needs(cpu=1))) == [2]
+
+
+def test_what_exists_goes_before_an_offer_of_the_same_price_and_after_a_cheaper_one() -> None:
+    rooms = Rooms.of([node("z", price=1.0, gpus=(A100,) * 4)])
+    rooms.put(node("a", price=1.0, gpus=(A100,)), offer="cloud:a100", start_s=60)
+    of = plan(role(needs=needs(gpu=1, cpu=4)))
+    chosen = rooms.place(of, [("main", 0)]).assignments[0]
+    assert (chosen.node, chosen.offer) == ("node_z", "")
+    rooms.put(node("b", price=0.5, gpus=(A100,)), offer="cloud:cheap", start_s=60)
+    chosen = rooms.place(of, [("main", 0)]).assignments[0]
+    assert (chosen.node, chosen.offer) == ("node_b", "cloud:cheap")
+
+
+def test_a_run_keeps_to_the_nodes_of_its_project() -> None:
+    rooms = Rooms.of([node("a"), replace(node("b"), project="q")])
+    assert [one.node for one in rooms.place(plan(), [("main", 0)], project="q").assignments] == ["node_b"]
+    assert rooms.place(plan(), [("main", 0)], project="r", explain=True).rejections == ()
+
+
 # ------------------------------------------------------------------ reasons
 
 
@@ -185,6 +254,7 @@ def test_every_rejection_has_its_reason_in_words() -> None:
     assert only(role(needs=needs(spot="never")), node("a", spot=True)) == "is a spot machine, which may be reclaimed"
     assert only(role(needs=needs(spot="only")), node("a")) == "is not a spot machine"
     assert only(role(image="x:1"), node("a")) == "has no container engine for the image x:1"
+    assert only(role(isolation="sandbox"), node("a")) == "has no sandbox"
     assert only(role(), node("a", state=NodeState.DRAINING)) == "is draining"
     full = (task(cpu=3.0, memory_b=GB),)
     assert only(role(needs=needs(cpu=2)), node("a"), held=full) == "needs 2 cpu; 1 of 4 are free"
@@ -210,6 +280,41 @@ def test_many_rejections_are_counted() -> None:
     nodes = [node(f"n{at}", cpu=2 if at % 3 else 1) for at in range(30)]
     rejections = place(plan(role(needs=needs(cpu=4))), [("main", 0)], nodes, ()).rejections
     assert in_words(rejections, {}) == ("20 nodes: needs 4 cpu; has 2", "10 nodes: needs 4 cpu; has 1")
+
+
+def test_reasons_are_counted_by_what_nodes_have_in_common_where_there_are_many() -> None:
+    nodes = [node(f"n{at}", cpu=4, region="eu" if at % 3 else "us", spot=at % 2 == 0) for at in range(600)]
+    held = [task(index=at, node=f"node_n{at}", cpu=3.0) for at in range(0, 600, 3)]
+    of = plan(role(needs=needs(cpu=2, spot="never")))
+    found = place(of, [("main", 0)], [*nodes, node("off", state=NodeState.DRAINING)], held, explain=True)
+    assert found.fits
+    assert sorted((one.reason, one.count) for one in found.rejections) == [
+        ("is a spot machine, which may be reclaimed", 300),
+        ("is draining", 1),
+        ("needs 2 cpu; 1 of 4 are free", 100),
+    ]
+    assert in_words(found.rejections, {})[0] == "300 nodes: is a spot machine, which may be reclaimed"
+
+
+def test_nothing_is_looked_for_in_vain_where_it_was_too_little() -> None:
+    """What is blocked is not tried again until room that it could fit is freed, and is still there."""
+    rooms = Rooms.of([node("a", cpu=4), node("b", cpu=4, region="eu")])
+    big = need_key(role(needs=needs(cpu=3)))
+    european = need_key(role(needs=needs(cpu=3, regions=("eu",))))
+    first, second = task(index=1, node="node_a", cpu=3.0), task(index=2, node="node_b", cpu=3.0)
+    rooms.hold(first)
+    rooms.hold(second)
+    mark = rooms.mark()
+    assert not rooms.gained(big, mark)
+    rooms.let_go(first)
+    assert rooms.gained(big, mark)
+    assert not rooms.gained(european, mark)
+    rooms.hold(first)
+    assert not rooms.gained(big, mark), "it was taken again"
+    rooms.put(node("c", cpu=8, region="eu"))
+    assert rooms.gained(european, mark)
+    rooms.drop("node_c")
+    assert not rooms.gained(european, mark)
 
 
 def test_gpu_names_are_globs_in_any_case() -> None:
