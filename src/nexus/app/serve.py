@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import ipaddress
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -55,6 +57,7 @@ def serve(settings: Settings) -> None:
     check_exposure(settings)
     home.prepare()
     set_up_logging()
+    _open_many_connections()
     home.take()
     listening = listen(settings.host, settings.port)
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -140,6 +143,7 @@ async def _serve(settings: Settings, home: Home, listening: socket.socket) -> No
             await join_this_machine(folder, settings.url, services.access, services.launch, DEFAULT_PROJECT)
             services.keep(keep_agent(folder, settings.home / "agent.log"), "agent")
         _greet(settings)
+        _settle_memory()
         holding = asyncio.create_task(_hold(services, server))
         await server.serve([listening])
         if holding.done():
@@ -148,6 +152,21 @@ async def _serve(settings: Settings, home: Home, listening: socket.socket) -> No
     finally:
         await services.close()
         home.server_file.unlink(missing_ok=True)  # last: `nexus down` waits for it
+
+
+def _open_many_connections() -> None:
+    """Each agent holds a connection, and many systems begin with a bound of 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):  # a system that says one thing and allows another
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _settle_memory() -> None:
+    """What is here now stays: the collector, which would stop everything to look at it, need not. Cycles are rare."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
 
 
 async def _hold(services: Services, server: uvicorn.Server) -> None:

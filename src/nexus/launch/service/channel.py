@@ -45,11 +45,12 @@ class Channel:
         context.presence.spoken_of([one.task for one in report.tasks], arrived)
         ends = [one for one in report.tasks if _is_end(one)]
         topics = [node_topic(node_id), *(log_topic(one.task) for one in ends)]
-        fresh = True
+        fresh = hinted = True
         while True:
             woken = context.hints.listen(*topics)
             try:
-                picture = await context.retry(partial(self._take, node_id, report, ends, fresh=fresh))
+                if hinted:
+                    picture = await context.retry(partial(self._take, node_id, report, ends, fresh=fresh))
                 fresh = False
                 await self._pictures.refresh(picture)
                 desired = self._desired(node_id, picture, ends, arrived)  # from here on nothing is awaited
@@ -59,7 +60,7 @@ class Channel:
                     picture.acknowledged = acknowledged
                     context.presence.renew([order.task for order in desired.orders], arrived)
                     return desired
-                await context.hints.until(woken, left, *topics)
+                hinted = await context.hints.until(woken, left, *topics)
             finally:
                 context.hints.drop(woken, *topics)
 
