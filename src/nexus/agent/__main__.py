@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+from nexus.agent.adapters.home import Home
 from nexus.agent.wire import Options, admitted, open_agent
 from nexus.kernel.errors import NexusError
 
@@ -40,8 +41,11 @@ async def work(home: Path) -> None:
 
 def main(args: list[str]) -> int:
     """The exit code: 0, or that of the error."""
+    home = Path(args[0])
     try:
-        asyncio.run(work(Path(args[0])))
+        if home.exists():
+            Home(home).lock("process")  # until this process ends: it is there even while it waits to be let in
+        asyncio.run(work(home))
     except NexusError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"  → {error.hint}\n" if error.hint else ""))
         return error.exit_code

@@ -151,9 +151,9 @@ def _machine(home: Path) -> str:
 
 
 def _pid(home: Path) -> int | None:
-    """The process that holds the agent's lock, if any does."""
+    """The agent's process, if there is one: it holds this file."""
     try:
-        lock = os.open(home / "agent.lock", os.O_RDWR)
+        lock = os.open(home / "process", os.O_RDWR)
     except FileNotFoundError:
         return None
     try:
@@ -177,7 +177,7 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 def _spawn(home: Path) -> None:
-    """Start the agent as a daemon, and wait until it holds its lock: from then on `_pid` finds it."""
+    """Start the agent as a daemon, and wait until `_pid` finds it."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("NEXUS_", "SSH_"))}
     with (home / "agent.log").open("wb") as log:
         process = subprocess.Popen(

@@ -1,6 +1,7 @@
 """The agent's folder: where everything is. Nobody but its owner may read it.
 
 <home>/node.json              this machine's name and token
+<home>/process                held by the agent's process from its first moment, with its number in it
 <home>/wake                   a pipe by which shims wake the agent
 <home>/sdk/nexus              this package, for jobs in any environment
 <home>/environments/<hash>    prepared environments
@@ -96,9 +97,9 @@ class Home:
         finally:
             os.close(fd)
 
-    def lock(self) -> int:
+    def lock(self, name: str = "agent.lock") -> int:
         """Keep a second agent out of this home while this process lives. Raises ConflictError."""
-        fd = os.open(self.path / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fd = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -56,7 +56,7 @@ def node_called(node: Node, request: CallRequest, at: float, actor: str) -> Even
 
 def machine_moved(machine: Machine, at: float, actor: str = "nexus") -> Event:
     """`machine.wanted`, `machine.up`, ...: a machine that a provider starts for us came into a state."""
-    data = {"fleet": machine.fleet, "machine": machine.offer.machine, "run": machine.run, "node": machine.node}
+    data = {"name": machine.offer.machine, "fleet": machine.fleet, "run": machine.run, "node": machine.node}
     return Event(f"machine.{machine.state}", machine.id, machine.project, at, actor, {**data, "reason": machine.reason})
 
 
