@@ -27,8 +27,8 @@ import msgspec
 
 from nexus.kernel.errors import NexusError, UnavailableError, UsageError, from_dict
 
-CHUNK_B = 64 * 1024  # of a stream in one message
-MESSAGE_B = 256 * 1024  # the longest message anybody takes
+CHUNK_B = 128 * 1024  # of a stream in one message
+MESSAGE_B = 512 * 1024  # the longest message anybody takes
 BEAT_S = 15.0
 SILENCE_S = 3 * BEAT_S  # without even a beat: the other side is gone
 
