@@ -42,6 +42,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "open": ("nexus.app.commands.open:command", "Open the web pages, logged in."),
     "server": ("nexus.app.commands.server:command", "Run the server alone, for a service manager or a container."),
     "login": ("nexus.app.commands.login:command", "Use another server from now on."),
+    "quota": ("nexus.launch.faces.commands.quota:command", "What the project may hold, and what it does."),
     "nodes": ("nexus.launch.faces.commands.nodes:command", "The machines there are."),
     "offers": ("nexus.launch.faces.commands.offers:command", "Machines that could be rented or started, by price."),
     "fleet": ("nexus.launch.faces.commands.fleet:command", "Machines that are started when jobs need them."),
@@ -62,7 +63,20 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Train, federate, deploy": ("tune", "federate", "deploy", "endpoints", "chat", "store"),
     "Who may do what": ("project", "user", "token", "secret", "audit"),
     "This machine and its server": (
-        *("up", "down", "server", "open", "login", "nodes", "fleet", "offers", "agent", "doctor", "completion"),
+        *(
+            "up",
+            "down",
+            "server",
+            "open",
+            "login",
+            "nodes",
+            "fleet",
+            "quota",
+            "offers",
+            "agent",
+            "doctor",
+            "completion",
+        ),
     ),
 }
 

@@ -57,6 +57,20 @@ class _Refused:
         return self.reason.startswith(QUOTA)
 
 
+def justice_of(standing: Standing, now: float, policy: Policy) -> Justice:
+    """How projects and users compare now."""
+    weight = {project: standing.weight(project) for project in standing.active_projects()}
+    deserved = weights(weight)
+    past = {project: standing.past(project, now, policy) for project in weight}
+    return Justice(
+        share=lambda project: (standing.held.share(project) + past[project]) / weight[project],
+        user_share=standing.held.user_share,
+        deserves=lambda project: deserved[project] / weight[project],
+        now=now,
+        aging_s=policy.aging_s,
+    )
+
+
 class Filling:
     """One walk over the queue. `progress` says how a run goes on in this look; `stepped` are those looked at anyway."""
 
@@ -97,7 +111,7 @@ class Filling:
             return
         standing.walk_due = False
         self._refresh_reservations()
-        yield from self._turns(Walk(self._open_lines(), self._justice()))
+        yield from self._turns(Walk(self._open_lines(), justice_of(standing, self._now, self._policy)))
         yield from self._tell()
         standing.walked = standing.rooms.mark()
         standing.nodes_changed = False
@@ -149,19 +163,6 @@ class Filling:
         for key in [key for key in standing.refused if key not in standing.queue.lines]:
             del standing.refused[key]
         return [line for key, line in standing.queue.lines.items() if key not in standing.blocked]
-
-    def _justice(self) -> Justice:
-        standing, now, policy = self._standing, self._now, self._policy
-        weight = {project: standing.weight(project) for project in standing.active_projects()}
-        deserved = weights(weight)
-        past = {project: standing.past(project, now, policy) for project in weight}
-        return Justice(
-            share=lambda project: (standing.held.share(project) + past[project]) / weight[project],
-            user_share=standing.held.user_share,
-            deserves=lambda project: deserved[project] / weight[project],
-            now=now,
-            aging_s=policy.aging_s,
-        )
 
     # ------------------------------------------------------------------ one turn
 
@@ -215,7 +216,7 @@ class Filling:
             return _Found(Placement(reason=capped))
 
         def place() -> Placement:
-            return rooms.place(run.plan, wanted, spent=spent, policy=self._policy)
+            return rooms.place(run.plan, wanted, spent=spent, policy=self._policy, project=run.project)
 
         own = standing.reservations.get(run.id)
         shadows = list(own.shadows) if own is not None else []
@@ -279,7 +280,12 @@ class Filling:
         """What every node has against it: asked only when the reason is news."""
         standing = self._standing
         found = standing.rooms.place(
-            run.plan, refused.wanted, spent=refused.spent, policy=self._policy, explain=True
+            run.plan,
+            refused.wanted,
+            spent=refused.spent,
+            policy=self._policy,
+            project=run.project,
+            explain=True,
         ).rejections
         nodes = standing.nodes
         return in_words(found, {one.node: nodes[one.node].name for one in found if one.node in nodes})

@@ -12,7 +12,8 @@ from nexus.access.service import Access
 from nexus.infra.web.auth import Member, Submitter, Viewer
 from nexus.infra.web.bodies import json_answer
 from nexus.kernel.identity import Principal
-from nexus.launch.faces.views import EventPage, NodeUse, RunPage, ScaleRequest, summary_of
+from nexus.launch.faces.quotas_api import add_quotas
+from nexus.launch.faces.views import EventPage, NodeUse, RunPage, RunSummary, ScaleRequest, summary_of
 from nexus.launch.model import Node, Placement, Run, RunState, Submission, Task, WhatIf
 from nexus.launch.service import Launch
 
@@ -27,6 +28,7 @@ def router(launch: Launch, access: Access) -> APIRouter:
     _add_runs(api, launch)
     _add_changes(api, launch)
     _add_nodes(api, launch, access)
+    add_quotas(api, launch)
 
     @api.get("/events", summary="What happened in the project", response_model=EventPage)
     async def events(
@@ -85,6 +87,11 @@ def _add_changes(api: APIRouter, launch: Launch) -> None:
     @api.post("/runs", status_code=201, summary="Submit a run", response_model=Run)
     async def submit(principal: Submitter, submission: Submission) -> Response:
         return json_answer(await launch.submit(principal, submission), status=201)
+
+    @api.post("/runs/batch", status_code=201, summary="Submit many runs, or none", response_model=list[RunSummary])
+    async def submit_many(principal: Submitter, submissions: list[Submission]) -> Response:
+        taken = await launch.submit_many(principal, submissions)
+        return json_answer([summary_of(run, ()) for run in taken], status=201)
 
     @api.post("/runs/plan", summary="Where it would go now, and why not elsewhere", response_model=Placement)
     async def plan(principal: Viewer, submission: Submission) -> Response:

@@ -10,8 +10,9 @@ from nexus.launch.calls import Call, CallRequest
 from nexus.launch.core.comparing import Comparison, OfferList
 from nexus.launch.core.costing import CostReport
 from nexus.launch.core.machines import FleetView
-from nexus.launch.faces.views import EventPage, FleetRequest, NodeUse, RunPage, ScaleRequest
-from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Run, Submission, Task, WhatIf
+from nexus.launch.core.queue.views import QuotaRequest, QuotaView, Waiting
+from nexus.launch.faces.views import EventPage, FleetRequest, NodeUse, RunPage, RunSummary, ScaleRequest
+from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Quota, Run, Submission, Task, WhatIf
 
 _WAIT_S = 20.0  # below the HTTP client's own timeout
 _PROVIDER_S = 150.0  # a provider that is asked now, answers for itself
@@ -25,6 +26,10 @@ class LaunchClient:
 
     def submit(self, submission: Submission) -> Run:
         return self.http.post("/v1/runs", Run, submission)
+
+    def submit_many(self, submissions: Sequence[Submission]) -> list[RunSummary]:
+        """All of them, in their order, or none; at most 1,000 at once."""
+        return self.http.post("/v1/runs/batch", list[RunSummary], list(submissions))
 
     def whatif(self, run: str) -> list[WhatIf]:
         """Changes that would give a waiting run a place, or a cheaper one."""
@@ -144,6 +149,15 @@ class LaunchClient:
 
     def compare(self, submission: Submission) -> Comparison:
         return self.http.post("/v1/runs/compare", Comparison, submission)
+
+    def quota(self) -> QuotaView:
+        return self.http.get("/v1/quota", QuotaView)
+
+    def set_quota(self, wanted: QuotaRequest) -> Quota:
+        return self.http.call("PUT", "/v1/quota", Quota, body=wanted)
+
+    def waiting(self, run: str) -> Waiting:
+        return self.http.get(f"/v1/runs/{run}/waiting", Waiting)
 
     def costs(self, *, by: str = "run", since: float = 0.0, until: float | None = None, limit: int = 100) -> CostReport:
         return self.http.get("/v1/costs", CostReport, by=by, since=since, until=until, limit=limit)

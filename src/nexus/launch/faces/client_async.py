@@ -19,9 +19,11 @@ from nexus.launch.core.costing import CostReport
 
 from nexus.launch.core.machines import FleetView
 
+from nexus.launch.core.queue.views import QuotaRequest, QuotaView, Waiting
+
 from nexus.launch.faces.views import EventPage, FleetRequest, NodeUse, RunPage, ScaleRequest
 
-from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Run, Submission, Task, WhatIf
+from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Quota, Run, Submission, Task, WhatIf
 
 import asyncio
 
@@ -157,6 +159,15 @@ class AsyncLaunchClient:
 
     async def compare(self, submission: Submission) -> Comparison:
         return await self.http.post("/v1/runs/compare", Comparison, submission)
+
+    async def quota(self) -> QuotaView:
+        return await self.http.get("/v1/quota", QuotaView)
+
+    async def set_quota(self, wanted: QuotaRequest) -> Quota:
+        return await self.http.call("PUT", "/v1/quota", Quota, body=wanted)
+
+    async def waiting(self, run: str) -> Waiting:
+        return await self.http.get(f"/v1/runs/{run}/waiting", Waiting)
 
     async def costs(
         self, *, by: str = "run", since: float = 0.0, until: float | None = None, limit: int = 100

@@ -11,6 +11,7 @@ from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal
 from nexus.kernel.records import Records, Value
 from nexus.launch.core.policy import Policy
+from nexus.launch.core.queue.views import Waiting
 from nexus.launch.model import Node, Placement, Run, Submission, Task, WhatIf
 from nexus.launch.ports import Entropy, Machinery, Mint, Secrets, Tracker
 from nexus.launch.protocol import Desired, NodeInfo, Report
@@ -21,6 +22,7 @@ from nexus.launch.service.inputs import Inputs
 from nexus.launch.service.nodes import Nodes
 from nexus.launch.service.presence import Presence
 from nexus.launch.service.provisioning import Provisioning
+from nexus.launch.service.quotas import Quotas
 from nexus.launch.service.relay import Relay
 from nexus.launch.service.runs import Runs
 from nexus.launch.service.scheduler import Scheduler
@@ -29,7 +31,7 @@ from nexus.launch.service.scheduler import Scheduler
 class Launch:
     """Runs, nodes, the agents' channel and the scheduler. A reference to a run is its id, an unambiguous beginning of
     it, or its name, which means the newest run of that name. Everything is checked against the caller's project.
-    `relay` holds the calls into tasks and nodes.
+    `relay` holds the calls into tasks and nodes, `quotas` what projects may hold.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Launch:
         inputs = Inputs(tracker, mint, secrets)
         self._runs = Runs(self._context, inputs)
         self._nodes = Nodes(self._context)
+        self.quotas = Quotas(self._context)
         self.relay = Relay(self._context)
         self._channel = Channel(self._context, inputs, self.relay)
         self._scheduler = Scheduler(self._context, inputs)
@@ -78,6 +81,10 @@ class Launch:
         """
         return await self._runs.submit(principal, submission)
 
+    async def submit_many(self, principal: Principal, submissions: Sequence[Submission]) -> list[Run]:
+        """Take runs in, all of them or none, in their order. Raises as `submit` does."""
+        return await self._runs.submit_many(principal, submissions)
+
     async def plan(self, principal: Principal, submission: Submission) -> Placement:
         """Where the run would go now, what it would cost per hour, and what was rejected why."""
         return await self._runs.plan(principal, submission)
@@ -85,6 +92,10 @@ class Launch:
     async def whatif(self, principal: Principal, reference: str) -> tuple[WhatIf, ...]:
         """What one change to a waiting run's request would bring; the one with the cheapest place first."""
         return await self._runs.whatif(principal, reference)
+
+    async def waiting(self, principal: Principal, reference: str) -> Waiting:
+        """The run's place in the queue, and the room that is kept for it or for others."""
+        return self._scheduler.waiting(await self._runs.run(principal, reference))
 
     async def need_place(self, principal: Principal, submission: Submission) -> Placement:
         """`plan`, for callers that will not wait for a machine. Raises NoCapacityError with every reason."""
@@ -113,13 +124,13 @@ class Launch:
         """All tasks of a run, of all attempts, in the plan's order."""
         return await self._runs.tasks(principal, reference)
 
-    async def priced(self, runs: Sequence[Run]) -> list[Run]:
-        """The runs with what each has cost until now: the stored `cost` counts ended tasks only."""
-        return await self._runs.priced(runs)
-
     async def places(self, runs: Sequence[Run]) -> dict[str, list[str]]:
         """The names of the nodes where each of the runs is, or was when it ended; of many, the first few."""
         return await self._runs.places(runs)
+
+    async def priced(self, runs: Sequence[Run]) -> list[Run]:
+        """The runs with what each has cost until now: the stored `cost` counts ended tasks only."""
+        return await self._runs.priced(runs)
 
     async def events(
         self,

@@ -11,8 +11,10 @@ import structlog
 from nexus.kernel.errors import ConflictError
 from nexus.kernel.events import Event
 from nexus.kernel.records import Change, Record
+from nexus.launch.core.queue.views import Waiting
 from nexus.launch.core.scheduling import Agenda, Decision, Group, Seen, agenda, unmet
 from nexus.launch.core.standing import Snapshot, Standing
+from nexus.launch.core.waiting import waiting
 from nexus.launch.model import (
     NODES,
     QUOTAS,
@@ -46,10 +48,11 @@ class Scheduler:
         self._stop: Callable[[], None] = lambda: None
         self._coming: Mapping[str, str] = {}
 
-    @property
-    def standing(self) -> Standing | None:
-        """How everything stands, as far as the scheduler has looked; to read only."""
-        return self._standing
+    def waiting(self, run: Run) -> Waiting:
+        """Why the run waits, as far as the queue is concerned."""
+        if self._standing is None:  # it has not looked yet
+            return Waiting()
+        return waiting(self._standing, run, self._context.clock.now(), self._context.policy)
 
     async def run_forever(self) -> None:
         """Schedule until cancelled. A failed look is logged, and everything is looked at anew at the next tick."""

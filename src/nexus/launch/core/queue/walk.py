@@ -7,6 +7,7 @@ top is weighed again, and goes down if it has become heavier.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import inf
@@ -110,3 +111,15 @@ class Walk:
     def _rank(self, band: _Band) -> Rank | None:
         oldest = band.oldest()
         return None if oldest is None else self._justice.rank(band.project, band.priority, oldest)
+
+
+def ahead(lines: Iterable[Line], justice: Justice, run_id: str, mine: Line) -> int:
+    """How many runs have their turn before this one, as things are now."""
+    bands: dict[tuple[str, int], list[Line]] = {}
+    for line in lines:
+        bands.setdefault((line.key.project, line.key.priority), []).append(line)
+    ranks = {key: justice.rank(*key, min(line.runs[0] for line in band)) for key, band in bands.items()}
+    own = (mine.key.project, mine.key.priority)
+    order = next(order for order in mine.runs if order[1] == run_id)
+    earlier = sum(len(line) for key, band in bands.items() if ranks[key] < ranks[own] for line in band)
+    return earlier + sum(bisect_left(line.runs, order) for line in bands[own])

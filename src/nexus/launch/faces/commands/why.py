@@ -23,7 +23,8 @@ def command(shell: Shell, run: str) -> None:
     found = client.run(run)
     tasks = client.tasks(found.id)
     helps = in_words(client.whatif(found.id)) if found.rejections else []
-    lines = explain(found, tasks, helps)
+    queue = client.waiting(found.id).lines if not RUN_LIFE.is_final(found.state) else ()
+    lines = explain(found, tasks, [*queue, *helps])
     if shell.json:
         shell.emit({"run": found.id, "state": found.state, "reason": found.reason, "lines": lines})
         return
@@ -48,6 +49,8 @@ def explain(run: Run, tasks: list[Task], helps: Sequence[str] = ()) -> list[str]
     lines += [f"  {line}" for line in helps]
     if run.rejections:
         lines.append("Ask for less, join another machine (nexus agent join), or wait: it starts when one is free.")
+    elif run.reason.startswith("quota:"):
+        lines.append("Wait until the project holds less, or ask an owner for more: nexus quota")
     elif run.state == "failed":
         lines.append(f"Its log says more: nexus logs {run.id}")
     return lines
