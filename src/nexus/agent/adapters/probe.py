@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from nexus import __version__
+from nexus.agent.adapters.isolation.levels import known_levels
 from nexus.agent.adapters.nvml import open_nvml, short_name
 from nexus.agent.adapters.variables import given_devices
 from nexus.kernel.ids import to_name
@@ -27,14 +28,15 @@ def probe(home: Path, url: str, *, name: str = "", labels: Mapping[str, str] | N
     of the GPUs.
     """
     gpus, driver = nvidia_gpus()
+    boot = boot_id()
     return NodeInfo(
         name=name or to_name(socket.gethostname()),
-        boot=boot_id(),
+        boot=boot,
         capacity=Capacity(cpu=cpus(), memory_b=memory_b(), disk_b=shutil.disk_usage(home).free, gpus=_given(gpus)),
         labels=own_labels(driver) | dict(labels or {}),
         address=own_address(url),
         agent_version=__version__,
-        isolation=("process",),
+        isolation=known_levels(boot),
     )
 
 

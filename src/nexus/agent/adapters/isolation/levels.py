@@ -19,6 +19,19 @@ from nexus.launch.protocol import TaskOrder
 PROCESS, SANDBOX, CONTAINER = "process", "sandbox", "container"
 
 
+def known_levels(boot: str, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """What jobs may ask for on this machine, as far as it is known without a search."""
+    environ = os.environ if environ is None else environ
+    sandbox = (SANDBOX,) if find_sandbox(environ.get("PATH")) else ()
+    return (PROCESS, *sandbox, *((CONTAINER,) if known_engine(_cache(environ), boot)[1] else ()))
+
+
+def _cache(environ: Mapping[str, str]) -> Path:
+    """One for all agents of this user: what works is the machine's."""
+    base = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/nonexistent"), ".cache")
+    return Path(base, "nexus", "containers.json")
+
+
 class Isolation:
     """What there is on this node. `required`: every task is in a sandbox or a container, whatever its job says.
 
@@ -41,6 +54,7 @@ class Isolation:
         self._environ = dict(os.environ if environ is None else environ)
         self._bwrap = find_sandbox(self._environ.get("PATH"))
         self._finding: asyncio.Future[Containers | None] | None = None
+        self._cache = _cache(self._environ)
         known, engine = known_engine(self._cache, boot)
         self._containers = self._of(engine)
         self._is_known = known
@@ -111,12 +125,6 @@ class Isolation:
             cpu=order.cpu,
             memory_b=order.memory_b,
         )
-
-    @property
-    def _cache(self) -> Path:
-        """One for all agents of this user: what works is the machine's."""
-        base = self._environ.get("XDG_CACHE_HOME") or Path(self._environ.get("HOME", "/nonexistent"), ".cache")
-        return Path(base, "nexus", "containers.json")
 
     def _of(self, engine: Engine | None) -> Containers | None:
         return Containers(self._home, engine, self._environ) if engine else None
