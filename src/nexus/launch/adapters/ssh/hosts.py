@@ -98,8 +98,8 @@ def _host(given: Any, shared: Mapping[str, Any], at: int) -> Host:
         raise UsageError(f"host {at}: `key` names a file", hint="A key's own text belongs in no settings.")
     merged["name"] = to_name(merged.get("name") or merged["host"].rpartition("@")[2])
     user, _, host = merged["host"].rpartition("@")
-    if user and not merged.get("user"):
-        merged |= {"user": user, "host": host}
+    if user:
+        merged |= {"user": one.get("user") or user, "host": host}
     try:
         return msgspec.convert(merged, Host)
     except msgspec.ValidationError as error:
