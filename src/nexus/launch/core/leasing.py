@@ -59,7 +59,7 @@ def shape_of(run: Run, needed: Sequence[Place], tasks: Sequence[Task]) -> tuple[
     """What puts runs into one line: that a place for the one is a place for the other. And the classes they need."""
     plan = run.plan
     names = dict.fromkeys(name for name, _ in needed)
-    needs = tuple(need_key(plan.role(name)) for name in names)
+    needs = tuple(need_key(plan.role(name), run.project) for name in names)
     if any(not TASK_LIFE.is_final(task.state) for task in tasks):
         return run.id, needs  # what it has already says what it can still have
     counts = tuple((name, sum(role == name for role, _ in needed), plan.role(name).gang) for name in names)
