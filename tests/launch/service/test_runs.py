@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from nexus.kernel.errors import ConflictError, ForbiddenError, NoCapacityError, NotFoundError, UsageError
@@ -213,3 +215,28 @@ async def test_cost_grows_while_a_task_holds_its_node(house: House) -> None:
     waiting = await house.submit(role(needs=needs(cpu=4)))
     runs = [ended, await house.run(again), await house.run(waiting)]
     assert [run.cost for run in await house.launch.priced(runs)] == pytest.approx([0.1, 0.2, 0.0])
+
+
+@in_house
+async def test_many_runs_are_taken_in_whole_or_not_at_all(house: House) -> None:
+    asked = [Submission(name=f"job{number}", plan=plan(), key=f"key{number % 3}") for number in range(6)]
+    taken = await house.launch.submit_many(ADA, asked)
+    assert [run.name for run in taken] == ["job0", "job1", "job2", "job0", "job1", "job2"]
+    assert {(run.id, run.version) for run in await house.launch.runs(ADA)} == {(run.id, 1) for run in taken}
+    again = await house.launch.submit_many(ADA, asked[:1])
+    assert again == taken[:1]
+    with pytest.raises(UsageError):
+        await house.launch.submit_many(
+            ADA, [Submission(name="fine", plan=plan()), Submission(name="Not!", plan=plan())]
+        )
+    missing = plan(inputs={"data": "artifact://nobody/nothing"})
+    with pytest.raises(NotFoundError):
+        await house.launch.submit_many(ADA, [Submission(name="fine", plan=plan()), Submission(name="x", plan=missing)])
+    assert len(await house.launch.runs(ADA)) == 3
+
+
+@in_house
+async def test_of_two_requests_at_once_with_one_key_there_is_one_run(house: House) -> None:
+    one = Submission(name="once", plan=plan(), key="the key")
+    first, second = await asyncio.gather(house.launch.submit(ADA, one), house.launch.submit_many(ADA, [one]))
+    assert second == [first]

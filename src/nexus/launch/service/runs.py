@@ -38,12 +38,13 @@ from nexus.launch.model import (
 from nexus.launch.service.context import EVERYTHING, Context, run_topic
 from nexus.launch.service.inputs import Inputs
 
-_PREFIX_LOOK = 5000  # how many of the newest runs a shortened id is looked for among
-MOST_TASKS = 10_000
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-
 _PLACES = 20  # of a run's nodes, how many a list names
 _PLACES_LOOK = 2000  # how many of the newest tasks of ended runs that is looked up in
+_PREFIX_LOOK = 5000  # how many of the newest runs a shortened id is looked for among
+MOST_TASKS = 10_000
+MOST_SUBMISSIONS = 1000
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
 
 async def find_run(records: Records, project: str, reference: str) -> Run:
     """A project's run by id, the newest by that name, or by the beginning of an id that only one has.
@@ -76,26 +77,38 @@ class Runs:
         self._inputs = inputs
 
     async def submit(self, principal: Principal, submission: Submission) -> Run:
+        (run,) = await self.submit_many(principal, [submission])
+        return run
+
+    async def submit_many(self, principal: Principal, submissions: Sequence[Submission]) -> list[Run]:
         principal.need(Role.MEMBER)
-        check_plan(submission)
-        again = await self._by_key(principal, submission.key)
-        if again is not None:
-            return again
-        plan = replace(
-            submission.plan, after=tuple([(await self.run(principal, ref)).id for ref in submission.plan.after])
-        )
+        if len(submissions) > MOST_SUBMISSIONS:
+            raise UsageError(f"one request hands in at most {MOST_SUBMISSIONS} runs", hint="Send several.")
+        for submission in submissions:
+            check_plan(submission)
+
+        async def step() -> list[Run]:
+            """Found by their keys, or made; of two requests at once with one key, the second finds the first's."""
+            runs = [await self._by_key(principal, one.key) or await self._made(principal, one) for one in submissions]
+            new: dict[str, Run] = {}
+            for run in runs:
+                if run.version == 0:
+                    new.setdefault(run.id, run)  # a key that comes twice means one run
+            if new:
+                events = [run_moved(run, run.created, principal.subject) for run in new.values()]
+                await self._context.commit(*((RUNS, run) for run in new.values()), events=events)
+            return [replace(new[run.id], version=1) if run.id in new else run for run in runs]
+
+        return await self._context.retry(step)
+
+    async def _made(self, principal: Principal, submission: Submission) -> Run:
+        """A new run. Raises NotFoundError for what it needs and does not exist."""
+        after = tuple([(await self.run(principal, ref)).id for ref in submission.plan.after])
+        plan = replace(submission.plan, after=after)
         if not plan.after:  # what other runs will leave behind cannot be looked up yet
             await self._inputs.resolve(principal.project, plan)
         await self._inputs.check_secrets(principal.project, plan.secrets)
-        run = self._new_run(principal, replace(submission, plan=plan))
-        try:
-            await self._context.commit((RUNS, run), events=[run_moved(run, run.created, principal.subject)])
-        except ConflictError:
-            again = await self._by_key(principal, submission.key)
-            if again is None:
-                raise
-            return again
-        return replace(run, version=run.version + 1)
+        return self._new_run(principal, replace(submission, plan=plan))
 
     async def plan(self, principal: Principal, submission: Submission) -> Placement:
         principal.need(Role.VIEWER)
