@@ -231,7 +231,9 @@ def test_what_exists_goes_before_an_offer_of_the_same_price_and_after_a_cheaper_
 def test_a_run_keeps_to_the_nodes_of_its_project() -> None:
     rooms = Rooms.of([node("a"), replace(node("b"), project="q")])
     assert [one.node for one in rooms.place(plan(), [("main", 0)], project="q").assignments] == ["node_b"]
-    assert rooms.place(plan(), [("main", 0)], project="r", explain=True).rejections == ()
+    nowhere = rooms.place(plan(), [("main", 0)], project="r", explain=True)
+    assert nowhere.rejections == ()
+    assert "nexus agent join" in nowhere.reason
 
 
 # ------------------------------------------------------------------ reasons

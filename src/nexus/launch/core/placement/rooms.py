@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Rooms:
         self._where: dict[str, str] = {}  # task id -> node
         self._gains: dict[str, int] = {}  # node -> when it last gained room; the newest last
         self._clock = 0
+        self._counts: Counter[str] = Counter()  # nodes by project
 
     @classmethod
     def of(cls, nodes: Iterable[Node], held: Iterable[Task] = ()) -> Rooms:
@@ -71,7 +73,8 @@ class Rooms:
 
         `offer`: it does not exist yet, and stands for one machine of that offer, which takes `start_s` to start.
         """
-        self._take_off(node.id)
+        self.drop(node.id)
+        self._counts[node.project] += 1
         room = Room(node, self._held.get(node.id, {}).values(), offer=offer, start_s=start_s)
         self._rooms[node.id] = room
         if node.state is NodeState.ONLINE:
@@ -80,9 +83,11 @@ class Rooms:
 
     def drop(self, node_id: str) -> None:
         """A node that is no more."""
-        self._take_off(node_id)
-        self._rooms.pop(node_id, None)
-        self._gains.pop(node_id, None)
+        room = self._rooms.pop(node_id, None)
+        if room is not None:
+            self._index.remove(room)
+            self._counts[room.node.project] -= 1
+            self._gains.pop(node_id, None)
 
     def hold(self, task: Task) -> None:
         """A live task holds what its record says, on its node."""
@@ -205,7 +210,9 @@ class Rooms:
             if best is not None and best.price > limit:
                 return Placement((), self._rejections(asked, explain=explain), too_dear(best.price, spent, plan))
         if best is None:
-            reason = nowhere(self._index, asked, fast=fast) if self._rooms else NO_NODE
+            project = asked[0][1].need.project if asked else ""
+            nodes = self._counts[project] + self._counts[""] if project else len(self._rooms)
+            reason = nowhere(self._index, asked, fast=fast) if nodes else NO_NODE
             return Placement((), self._rejections(asked, explain=explain), reason)
         assignments = best.assignments
         if len(asked) > 1:  # hardest role first; one role's tasks are in order
@@ -249,11 +256,6 @@ class Rooms:
         return False
 
     # ------------------------------------------------------------------ inside
-
-    def _take_off(self, node_id: str) -> None:
-        room = self._rooms.get(node_id)
-        if room is not None and room.shelf is not None:
-            self._index.remove(room)
 
     def _release(self, task_id: str) -> str | None:
         """The node where the task held something; nothing counts as gained."""
