@@ -323,3 +323,11 @@ def test_gpu_names_are_globs_in_any_case() -> None:
     for glob in ("A100", "a100", "*A100*40GB", "nvidia a100"):
         assert not misfit(role(needs=needs(gpu=1, gpu_names=(glob,))), node("a", gpus=(A100,)))
     assert misfit(role(needs=needs(gpu=1, gpu_names=("H100",))), node("a", gpus=(A100,)))
+
+
+def test_shelves_that_nodes_left_behind_go() -> None:
+    rooms = Rooms()
+    for at in range(2000):
+        rooms.put(node("a", region=f"r{at}"))
+    assert len(rooms._index.shelves) < 300
+    assert rooms.place(plan(role(needs=needs(regions=("r1999",)))), [("main", 0)]).fits

@@ -16,6 +16,7 @@ from nexus.launch.core.placement.room import Room, micro
 from nexus.launch.core.placement.shelf import FULL, LATE, Head, Place, Shelf, Size, Stack, cpu_class, memory_class
 from nexus.launch.model import Node
 
+SWEPT = 256  # shelves, from which on empty ones are looked for at each doubling
 Found = tuple[Key, Room, float]  # the last: what the task really costs there per hour
 
 
@@ -67,6 +68,7 @@ class Index:
         size, place = _size_of(room), self._place_of(node)
         shelf = self._open.get((size, place))
         if shelf is None or len(shelf.rooms) >= FULL:
+            self._sweep()
             shelf = self._open[size, place] = self._matches.new_shelf(size, place)
         kind, capacity = shelf.kind, node.capacity
         widened = kind.cpu.widen(capacity.cpu) | kind.memory_b.widen(capacity.memory_b)
@@ -74,6 +76,12 @@ class Index:
             self._matches.forget()
         shelf.add(room)
         self._note(shelf)
+
+    def _sweep(self) -> None:
+        """Now and then, before there is one more shelf: those that nodes left behind go."""
+        count = len(self.shelves)
+        if count >= SWEPT and not count & (count - 1) and sum(not shelf.rooms for shelf in self.shelves) > count // 2:
+            self.rebuild()
 
     def _place_of(self, node: Node) -> Place:
         asked = self._matches.asked
