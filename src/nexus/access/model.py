@@ -10,6 +10,7 @@ from nexus.kernel.records import Kind, Record
 
 OWNER = "owner"  # the user that a new server begins with, and that its machine's command line is
 DEFAULT_PROJECT = "default"
+FORGOTTEN = "events"  # the subject of what says that old events were forgotten
 
 
 class Purpose(StrEnum):

@@ -36,6 +36,7 @@ class Settings:
         "", "Names, with commas, by which browsers may call this server beside its own and addresses."
     )
     plain_http: bool = _setting(False, "Whether others may reach the server without TLS: the network is trusted.")
+    keep_events: float = _setting(365 * 86400.0, "How old events, the audit trail, get; 0: for ever.", "seconds")
     agent: bool = _setting(True, "Whether `nexus up` also runs an agent for this machine.")
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from nexus.access.adapters.vault import KeyVault
-from nexus.access.service import Access, Audit, People, Secrets
+from nexus.access.service import Access, Audit, People, Secrets, Sweep
 from nexus.app.bridges import (
     JobsByLaunch,
     JoinTokensByAccess,
@@ -82,6 +82,8 @@ class Services:
         self.keep(self.launch.run_forever(), "launch")
         self.keep(self.launch.provision_forever(), "machines")
         self.keep(self.deploy.run_forever(), "deploy")
+        sweep = Sweep(self.records, self.clock, keep_events_s=self.settings.keep_events)
+        self.keep(sweep.run_forever(), "sweep")
 
     def keep(self, loop: Coroutine[Any, Any, None], name: str) -> None:
         """Run `loop` until `close`. That one ends before is a bug, and the log says so when it happens."""

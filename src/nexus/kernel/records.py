@@ -115,3 +115,7 @@ class Records(Protocol):
     ) -> list[Event]:
         """Events with a `seq` above `after` (and below `before`), oldest first; or the newest first."""
         ...
+
+    async def forget_events(self, through: int) -> None:
+        """Forget every event up to and with this `seq`."""
+        ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from nexus.access.model import DEFAULT_PROJECT, Chain
+from nexus.access.model import DEFAULT_PROJECT, FORGOTTEN, Chain
 from nexus.kernel.clock import Clock
 from nexus.kernel.errors import UsageError
 from nexus.kernel.events import Event, chain
@@ -55,7 +55,8 @@ class Audit:
         principal.need_owner()
         if expected and len(expected) != _DIGEST:
             raise UsageError("a digest has 64 hex digits", hint="nexus audit verify prints it.")
-        head, count, unchained, seq, found = "", 0, 0, 0, not expected
+        seq, head = await self._forgotten()
+        count, unchained, found = 0, 0, not expected
         while page := await self._records.events(after=seq, limit=_PAGE):
             for event in page:
                 seq = event.seq
@@ -68,6 +69,11 @@ class Audit:
                 found = found or head == expected
             await asyncio.sleep(0)  # other requests go first
         return Chain(count, unchained, head, expected=found)
+
+    async def _forgotten(self) -> tuple[int, str]:
+        """Where the trail begins: the last event that was forgotten with age, and its digest."""
+        said = await self._records.events(subject=FORGOTTEN, newest=True, limit=1)
+        return (int(said[0].data["through"]), str(said[0].data["digest"])) if said else (0, "")
 
     async def denied(self, address: str, path: str) -> None:
         """Somebody came with a token that is not known. The caller bounds how often this is written down."""

@@ -91,6 +91,9 @@ class CachedRecords:
             newest=newest,
         )
 
+    async def forget_events(self, through: int) -> None:
+        await self._store.forget_events(through)
+
     def _check(self, change: Change) -> None:
         """Refuse at once what is certainly late. What is ahead may build on a change that is under way."""
         kind, record = (change.kind, change.record) if isinstance(change, Drop) else change

@@ -19,6 +19,7 @@ class MemoryRecords:
     def __init__(self) -> None:
         self._tables: dict[str, Table[Any]] = {}
         self._events: list[Event] = []
+        self._seq, self._head = 0, ""  # of the last event
         self._listeners = Listeners()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -53,8 +54,8 @@ class MemoryRecords:
                 self._table(kind).put(after)
                 stored.append((kind, after))
         for event in events:
-            last = self._events[-1].digest if self._events else ""
-            self._events.append(replace(event, seq=len(self._events) + 1, digest=chain(last, event)))
+            self._seq, self._head = self._seq + 1, chain(self._head, event)
+            self._events.append(replace(event, seq=self._seq, digest=self._head))
         self._listeners.tell(stored, events)
 
     def _table(self, kind: Kind[R]) -> Table[R]:
@@ -87,7 +88,7 @@ class MemoryRecords:
         limit: int = 1000,
         newest: bool = False,
     ) -> list[Event]:
-        rows = self._events[::-1] if newest else self._events[after:]
+        rows = self._events[::-1] if newest else self._events
         picked = (
             event
             for event in rows
@@ -99,3 +100,6 @@ class MemoryRecords:
             and (since is None or event.at >= since)
         )
         return [event for event, _ in zip(picked, range(limit), strict=False)]
+
+    async def forget_events(self, through: int) -> None:
+        self._events = [event for event in self._events if event.seq > through]

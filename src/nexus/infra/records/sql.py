@@ -133,6 +133,9 @@ class SqlRecords:
         if changes or events:
             await self._commits.apply(Transaction(changes, events))
 
+    async def forget_events(self, through: int) -> None:
+        await self._threads.write(lambda: self._writer.forget_events(through))
+
     async def _write(self, batch: Sequence[Transaction]) -> Sequence[Outcome]:
         return await self._threads.write(lambda: self._writer.write(batch))
 

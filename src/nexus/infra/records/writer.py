@@ -116,6 +116,13 @@ class Writer:
                 return [_conflict(error)] if len(batch) == 1 else self._write_each(batch)
         return [None] * len(batch)
 
+    def forget_events(self, through: int) -> None:
+        """Forget every event up to and with this `seq`. Raises UnavailableError."""
+        statement = sa.delete(self._tables["events"]).where(self._tables["events"].c.seq <= through)
+        with self._unavailable():
+            self._begin().execute(str(statement.compile(self._engine, compile_kwargs={"literal_binds": True})))
+            self._raw.commit()
+
     def _write_whole(self, batch: Sequence[Transaction]) -> None:
         """The usual case: nobody is in anybody's way."""
         cursor = self._begin()
