@@ -34,7 +34,7 @@ def router(services: Services) -> APIRouter:
 def _static(routes: APIRouter) -> None:
     @routes.get("/static/{version}/{name:path}")
     async def static(version: str, name: str) -> Response:
-        file = (STATIC / name).resolve()
+        file = (STATIC / name.replace("\0", "")).resolve()
         if not file.is_relative_to(STATIC) or not file.is_file() or file.suffix not in _TYPES:
             raise NotFoundError("no such file", hint="Were the web assets fetched? make assets")
         fresh = "no-cache" if version == "-" else _FOREVER

@@ -30,6 +30,8 @@ async def read_json(request: Request, kind: type[T], limit_b: int = 4_000_000) -
         return msgspec.json.decode(await read_body(request, limit_b), type=kind)
     except msgspec.DecodeError as error:
         raise UsageError(f"the body is not a valid {kind.__name__}: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"the body is nested too deep for a {kind.__name__}") from error
 
 
 def json_answer(value: Any, status: int = 200) -> Response:

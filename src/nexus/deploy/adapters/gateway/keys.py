@@ -9,7 +9,7 @@ from nexus.kernel.identity import Principal
 
 Authenticate = Callable[[str], Awaitable[Principal | None]]
 
-REMEMBER_S = 5.0  # so a revoked key works this much longer at most
+REMEMBER_S = 2.0  # beside the two of `Access`: a revoked key works so much longer at most
 _MOST = 10_000
 
 
