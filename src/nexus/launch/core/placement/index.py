@@ -218,14 +218,15 @@ def _ladders(match: Match, ask: Ask) -> list[Any]:
 def _first_of(ladder: list[Head], row: Row, ask: Ask, limit: float, best: Found | None) -> Found | None:
     """The better of `best` and the first room of one kind."""
     low, bits, wear = row.low, row.bits, ask.wear(row.kind)
-    exact = row.even and ask.natural
     for head in ladder:
         real = head[0] * low
         if real > limit:
             break
         if best is not None:
             price = real * wear
-            if price > best[0][0] or (exact and price == best[0][0] and head[1:5] > best[0][1:]):
+            if price > best[0][0]:
+                break
+            if price == best[0][0] and row.exact(ask, head[0]) and head[1:5] > best[0][1:]:
                 break
         if head[5].flag & bits:
             best = _first_on(head[5], row, ask, wear, limit, best)
@@ -239,7 +240,7 @@ def _push_rung(heap: list[Any], row: Row, ask: Ask, ladder: list[Any], at: int) 
         head = ladder[position]
         if head[5].flag & bits:
             price = head[0] * row.low * ask.wear(row.kind)
-            key = (price, *head[1:5]) if row.even and ask.natural else (price,)
+            key = (price, *head[1:5]) if row.exact(ask, head[0]) else (price,)
             heappush(heap, (key, -id(ladder), ladder, row, position))
             return
 
@@ -256,7 +257,7 @@ def _push_entry(heap: list[Any], row: Row, ask: Ask, stack: Stack, at: int, limi
             real = price * row.low
             if real > limit:
                 return
-            if row.even and ask.natural:
+            if row.exact(ask, price):
                 tie = row.kind.size.late + (stack.gpus if ask.gpus else 0)
                 heappush(heap, ((real * wear, tie, load, name, node_id), id(room), stack, row, position))
             else:
@@ -298,7 +299,6 @@ def _first_on(  # noqa: C901  (the one hot loop)
     shelf: Shelf, row: Row, ask: Ask, wear: float, limit: float, best: Found | None
 ) -> Found | None:
     """The better of `best` and the first room on one shelf."""
-    exact = row.even and ask.natural
     low, gpus = row.low, ask.gpus
     for stack in shelf.stacks.values():
         if stack.gpus < gpus or not _may_hold(stack, ask):
@@ -311,7 +311,7 @@ def _first_on(  # noqa: C901  (the one hot loop)
             room = entry[4]
             if not fits(room, row, ask):
                 continue
-            if exact:
+            if row.exact(ask, entry[0]):
                 tie = row.kind.size.late + (stack.gpus if ask.gpus else 0)
                 key: Key = (real * wear, tie, entry[1], entry[2], entry[3])
                 if best is None or key < best[0]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from nexus.launch.core.placement.ask import Ask
 from nexus.launch.core.placement.need import Need, gpu_fits, share_of
 from nexus.launch.core.placement.shelf import Kind, Place, Shelf, Size
 from nexus.launch.model import Gpu
@@ -30,6 +31,10 @@ class Row:
     even: bool
     strict: bool  # some nodes of the kind are too small or too large for good: each is compared
     fitting: int  # its accelerators that fit, as bits; 0 when all do
+
+    def exact(self, ask: Ask, price: float) -> bool:
+        """Whether nodes of this price come in the order of their stacks: a share of nothing is nothing, on any node."""
+        return ask.natural and (self.even or not price)
 
 
 class Family:
