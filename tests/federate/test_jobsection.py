@@ -89,3 +89,12 @@ def test_the_examples_job_file_says_what_it_should():
     section = spec.sections["federate"]
     assert isinstance(section, FederateSection)
     assert (APP.parent / section.app).is_file()
+
+
+def test_parts_are_named_or_have_options():
+    section = FederateSection(defence="median", compression={"name": "top_k", "options": {"part": 0.2}})
+    argv = JOB_KIND.compile(SPEC, section).role("server").argv
+    assert {"defence=median", "compression=top_k", "compression.part=0.2"} <= set(argv)
+    with pytest.raises(UsageError, match="no option") as caught:
+        JOB_KIND.compile(SPEC, FederateSection(defence={"name": "median", "options": {"x": 1}}))
+    assert caught.value.details["field"] == "federate.defence.options"

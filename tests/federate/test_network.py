@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from nexus.federate.adapters.loader import load_task
 from nexus.federate.core.algorithms import ALGORITHMS
+from nexus.federate.core.parts import FAMILIES
 from nexus.federate.core.settings import override
 from nexus.federate.model import Outcome, Round
 from nexus.federate.simulation import Simulation, simulate
@@ -36,6 +37,18 @@ def finished(silos: Silos, *, gone: tuple[str, ...] = ()) -> list[Round]:
         if name not in gone:
             assert silos.wait(name) == 0, silos.log(name)
     return silos.rounds()
+
+
+PARTS = [(family, name) for family, table in FAMILIES.items() if family != "attack" for name in table]
+
+
+@pytest.mark.parametrize(("family", "name"), PARTS)
+def test_a_part_gives_the_same_model_as_in_simulation(family, name, silos):
+    silos.changes = (f"{family}={name}",)
+    silos.start_all()
+    rounds = finished(silos)
+    wanted = simulated(SMALL, *silos.changes).rounds
+    assert [(r.model, r.notes) for r in rounds] == [(r.model, r.notes) for r in wanted]
 
 
 @pytest.mark.parametrize("name", ALGORITHMS.names())

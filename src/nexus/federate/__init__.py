@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from nexus.federate.core.task import Task as Task
     from nexus.federate.core.task import accuracy as accuracy
     from nexus.federate.model import Local as Local
+    from nexus.federate.model import Part as Part
     from nexus.federate.model import Settings as Settings
 
 _LAZY = {
     "FederatedData": "nexus.federate.core.task",
     "Local": "nexus.federate.model",
+    "Part": "nexus.federate.model",
     "Settings": "nexus.federate.model",
     "Task": "nexus.federate.core.task",
     "accuracy": "nexus.federate.core.task",

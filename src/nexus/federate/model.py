@@ -17,14 +17,31 @@ class Local:
     lr: float = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One choice of a family (see `core.parts`), with its own options; the part's file says which there are."""
+
+    name: str
+    options: dict[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How the rounds go. `options` are the algorithm's own (`mu` of FedProx); each algorithm's file says which."""
+    """How the rounds go. `options` are the algorithm's own (`mu` of FedProx); each algorithm's file says which.
+
+    The parts stand around the algorithm in a fixed order (see `core.composition`); None: nothing of that family.
+    """
 
     rounds: int = 10
     cohort: int = 10  # clients chosen for a round
     algorithm: str = "fedavg"
     options: dict[str, float] = field(default_factory=dict)
+    sampler: Part = Part("uniform")  # who is chosen
+    personal: Part | None = None  # what each client keeps for itself
+    privacy: Part | None = None
+    attack: Part | None = None  # what some clients do to the rest; in simulation only
+    compression: Part | None = None
+    defence: Part | None = None  # how updates become one, where some may be bad
     local: Local = Local()
     seed: int = 0
     quorum: float = 0.5  # the part of the cohort without which a round fails
@@ -52,6 +69,7 @@ class Turn:
     bytes_up: int = 0
     loss: float | None = None  # mean training loss
     reason: str = ""
+    notes: dict[str, float] = field(default_factory=dict)  # what parts say of it: a defence's suspicion, ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +84,7 @@ class Round:
     started: float = 0.0  # seconds since 1970
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)  # of the new model on the global test set
+    notes: dict[str, float] = field(default_factory=dict)  # what parts say of the round: privacy spent, clip norm, ...
     parent: str = ""
     model: str = ""
 

@@ -18,8 +18,8 @@ from nexus.federate.adapters.record import log_round, save_result
 from nexus.federate.core.algorithm import State, Vectors
 from nexus.federate.core.algorithms import options_of
 from nexus.federate.core.chain import close_round, finished
-from nexus.federate.core.seeds import choose_cohort
 from nexus.federate.core.settings import check
+from nexus.federate.core.stack import Stack
 from nexus.federate.core.task import Task
 from nexus.federate.core.total import Array, Total
 from nexus.federate.core.worker import Worker
@@ -32,8 +32,10 @@ __all__ = ["Simulation", "describe", "load_task", "simulate"]
 class Engine(Protocol):
     """Whatever trains a cohort: this process, workers, a cluster."""
 
-    def round(self, number: int, plan: Vectors, cohort: Sequence[int]) -> tuple[Total, list[Turn]]:
-        """Every client's turn, and their total, which must not depend on who did the work. Raises JobError."""
+    def round(self, number: int, plan: Vectors, cohort: Sequence[int]) -> tuple[Total | Stack, list[Turn]]:
+        """Every client's turn, and their total, which must not depend on who did the work; where there is a defence,
+        the updates themselves. Raises JobError.
+        """
         ...
 
     def close(self) -> None:
@@ -102,10 +104,12 @@ def _rounds(
     clock = SystemClock()
     rounds: list[Round] = []
     for number in range(1, settings.rounds + 1):
+        if worker.algorithm.over(state):
+            break
         started, began = clock.now(), clock.monotonic()
-        cohort = choose_cohort(settings.seed, number, state.clients, settings.cohort)
-        total, turns = engine.round(number, worker.algorithm.plan(state), cohort)
-        state, record = close_round(worker.algorithm, state, total, turns, started=started)
+        cohort = worker.composition.cohort(state, rounds)
+        came, turns = engine.round(number, worker.algorithm.plan(state), cohort)
+        state, record = close_round(worker.composition, state, came, turns, started=started)
         metrics = worker.trainer.evaluate(state.model)
         rounds.append(finished(record, clock.monotonic() - began, metrics))
         log_round(rounds[-1])

@@ -18,10 +18,11 @@ from nexus.federate.adapters.journal import Journal
 from nexus.federate.core.algorithm import State
 from nexus.federate.core.book import Book, Verdict
 from nexus.federate.core.chain import close_round, digest, finished
-from nexus.federate.core.seeds import choose_cohort
-from nexus.federate.core.total import OrderedFold, Total
+from nexus.federate.core.packing import most_bytes
+from nexus.federate.core.stack import Stack
+from nexus.federate.core.total import Array, OrderedFold, Total
 from nexus.federate.core.worker import Worker
-from nexus.federate.model import Outcome, Round, Settings, Turn
+from nexus.federate.model import Round, Settings, Turn
 from nexus.federate.protocol import (
     HEAD_MAX_B,
     WAIT_S,
@@ -68,7 +69,8 @@ class Coordinator:
             journal.commit(state, None)
         self.state: State = state
         self._lengths = worker.algorithm.sends(state)
-        self.update_max_b = 4 * sum(self._lengths.values()) + HEAD_MAX_B
+        self._packing = worker.algorithm.packing(state)
+        self.update_max_b = most_bytes(self._lengths, self._packing) + HEAD_MAX_B
         self._book: Book | None = None
         self._plan_b = 0
         self._hosts: dict[int, Host] = {}
@@ -82,7 +84,7 @@ class Coordinator:
     async def run(self) -> State:
         """Every round that is not committed yet. Raises JobError when one fails, OSError when the disk does."""
         try:
-            while self.state.number < self._settings.rounds:
+            while self.state.number < self._settings.rounds and not self._worker.algorithm.over(self.state):
                 await self._round()
         except (NexusError, OSError) as error:
             await self._finish(Work(state=WorkState.FAILED, reason=str(error)))
@@ -117,7 +119,7 @@ class Coordinator:
         """The next round, with the updates that were accepted before a restart."""
         state, settings = self.state, self._settings
         number = state.number + 1
-        cohort = choose_cohort(settings.seed, number, state.clients, settings.cohort)
+        cohort = self._worker.composition.cohort(state, self.rounds)
         model = digest(state.model)
         self._plan_b = self._journal.open_round(number, self._worker.algorithm.plan(state), model)
         book = Book(number, model, cohort, settings, self._clock.monotonic())
@@ -127,18 +129,28 @@ class Coordinator:
         return book
 
     def _close(self, book: Book, turns: list[Turn], started: float) -> tuple[State, Round]:
-        """Fold the accepted updates from the disk, in the cohort's order: one in memory at a time."""
-        total = self._fold(book)
-        return close_round(self._worker.algorithm, self.state, total, turns, started=started)
+        came = self._fold(book) if self._worker.composition.defence is None else self._stack(book)
+        return close_round(self._worker.composition, self.state, came, turns, started=started)
 
     def _fold(self, book: Book) -> Total:
+        """Sum up the accepted updates from the disk, in the cohort's order: one in memory at a time."""
         fold = OrderedFold(len(book.cohort), self._lengths)
         for position, client in enumerate(book.cohort):
-            turn = book.turns.get(client)
-            if turn is not None and turn.outcome is Outcome.ACCEPTED:
-                vectors = frames.read(self._journal.update_path(book.number, client), self._lengths)
-                fold.add(position, vectors, self._worker.algorithm.weight(turn.samples))
+            if client in book.accepted:
+                fold.add(position, self._update(book, client), self._weight(book, client))
         return fold.finish()
+
+    def _stack(self, book: Book) -> Stack:
+        """The accepted updates beside each other; those that travel as they are stay on the disk, mapped."""
+        clients = book.accepted
+        weights = [self._weight(book, client) for client in clients]
+        return Stack(clients, weights, [self._update(book, client) for client in clients])
+
+    def _update(self, book: Book, client: int) -> dict[str, Array]:
+        return frames.read(self._journal.update_path(book.number, client), self._lengths, self._packing)
+
+    def _weight(self, book: Book, client: int) -> float:
+        return self._worker.algorithm.weight(book.turns[client].samples)
 
     async def _finish(self, work: Work) -> None:
         """Tell every host that is there, for a while; those that are not will find nobody, which says the same."""
@@ -206,7 +218,7 @@ class Coordinator:
         except UsageError as error:
             return None, error.message
         try:
-            frames.read(path, self._lengths)
+            frames.read(path, self._lengths, self._packing)
         except UsageError as error:
             return head, error.message
         return head, ""

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from nexus.federate.core.packing import Packing, Shape
 from nexus.federate.core.total import Array
 from nexus.federate.protocol import HEAD
 from nexus.kernel.errors import UsageError
@@ -22,9 +24,19 @@ from nexus.kernel.errors import UsageError
 T = TypeVar("T")
 
 
-def pack(vectors: Mapping[str, Array], head: Any) -> bytes:
+_NONE: Mapping[str, Packing] = {}
+_DTYPES = {"float32": "F32", "float16": "F16", "uint8": "U8", "uint16": "U16", "uint32": "U32", "int8": "I8"}
+
+
+def pack(vectors: Mapping[str, Array], head: Any, packing: Mapping[str, Packing] = _NONE) -> bytes:
     """A frame."""
-    return bytes(save(dict(vectors), {HEAD: msgspec.json.encode(head).decode()}))
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, vector in vectors.items():
+        if name in packing:
+            arrays |= {_key(name, field): array for field, array in packing[name].pack(vector).items()}
+        else:
+            arrays[name] = vector
+    return bytes(save(arrays, {HEAD: msgspec.json.encode(head).decode()}))
 
 
 def write(path: Path, data: bytes) -> None:
@@ -59,25 +71,49 @@ def read_head(path: Path, kind: type[T]) -> T:
         raise UsageError(f"not a frame: {error}", hint="Send a safetensors file whose metadata has `nexus`.") from error
 
 
-def read(path: Path, lengths: Mapping[str, int]) -> dict[str, Array]:
-    """A frame's vectors, which must be these, of these lengths, float32 and finite. Raises UsageError."""
+def read(path: Path, lengths: Mapping[str, int], packing: Mapping[str, Packing] = _NONE) -> dict[str, Array]:
+    """A frame's vectors, which must be these, of these lengths, packed so, and finite. Raises UsageError."""
+    shapes: dict[str, tuple[Shape, bool]] = {}  # by key: what it may be, and whether its length is given
+    for name, length in lengths.items():
+        if name in packing:
+            shapes |= {_key(name, field): (shape, False) for field, shape in packing[name].shapes(length).items()}
+        else:
+            shapes[name] = Shape("float32", length), True
+    arrays = _read_arrays(path, shapes)
+    vectors: dict[str, Array] = {}
+    for name, length in lengths.items():
+        if name in packing:
+            fields = {field: arrays[_key(name, field)] for field in packing[name].shapes(length)}
+            vectors[name] = packing[name].unpack(fields, length)
+        else:
+            vectors[name] = arrays[name]
+        if not np.isfinite(vectors[name]).all():
+            raise UsageError(f"{name} has values that are not finite", hint="Training diverged: lower local.lr.")
+    return vectors
+
+
+def _read_arrays(path: Path, shapes: Mapping[str, tuple[Shape, bool]]) -> dict[str, NDArray[Any]]:
     try:
         with safe_open(path, framework="numpy") as file:
             names = set(file.keys())
-            if names != set(lengths):
-                raise UsageError(f"it holds {_names(names)}, not {_names(lengths)}")
-            vectors: dict[str, Array] = {}
-            for name, length in lengths.items():
+            if names != set(shapes):
+                raise UsageError(f"it holds {_names(names)}, not {_names(shapes)}")
+            arrays: dict[str, NDArray[Any]] = {}
+            for name, (shape, exact) in shapes.items():
                 part = file.get_slice(name)
-                if part.get_dtype() != "F32" or part.get_shape() != [length]:
-                    raise UsageError(f"{name} is {part.get_dtype()} {part.get_shape()}, not F32 [{length}]")
-                vectors[name] = file.get_tensor(name)
+                dtype, found = _DTYPES[shape.dtype], part.get_shape()
+                fits = len(found) == 1 and (found[0] == shape.most if exact else found[0] <= shape.most)
+                if part.get_dtype() != dtype or not fits:
+                    bound = "" if exact else "at most "
+                    raise UsageError(f"{name} is {part.get_dtype()} {found}, not {dtype} [{bound}{shape.most}]")
+                arrays[name] = file.get_tensor(name)
     except (SafetensorError, OSError) as error:
         raise UsageError(f"not a frame: {error}", hint="Send a safetensors file.") from error
-    for name, vector in vectors.items():
-        if not np.isfinite(vector).all():
-            raise UsageError(f"{name} has values that are not finite", hint="Training diverged: lower local.lr.")
-    return vectors
+    return arrays
+
+
+def _key(name: str, field: str) -> str:
+    return f"{name}.{field}"
 
 
 def _names(names: Any) -> str:

@@ -48,7 +48,7 @@ class HostProcess:
         self._folder = folder
         self._clock = clock
         self._worker = Worker(task, settings, clock)
-        self._keeps = self._worker.algorithm.keeps(self._worker.begin())
+        self._learn()
         self._plan: tuple[str, Vectors] = ("", {})
 
     def run(self, dial: Callable[[float], Line]) -> None:
@@ -89,8 +89,14 @@ class HostProcess:
         if welcome.settings != self._settings:
             self._settings = welcome.settings
             self._worker = Worker(self._task, welcome.settings, self._clock)
-            self._keeps = self._worker.algorithm.keeps(self._worker.begin())
+            self._learn()
         log.info("federate.joined", clients=list(self._clients), algorithm=self._settings.algorithm)
+
+    def _learn(self) -> None:
+        """What the algorithm keeps, and how its updates travel."""
+        state = self._worker.begin()
+        self._keeps = self._worker.algorithm.keeps(state)
+        self._packing = self._worker.algorithm.packing(state)
 
     def _train(self, line: Line, work: Work) -> None:
         try:
@@ -109,7 +115,7 @@ class HostProcess:
                 loss=turn.loss,
             )
             path = self._folder / "update.safetensors"
-            path.write_bytes(frames.pack(step.send, head))
+            path.write_bytes(frames.pack(step.send, head, self._packing))
             receipt = line.send_update(work.number, client, path)
             if receipt.counted:
                 self._keep(client, work.number, step.keep)

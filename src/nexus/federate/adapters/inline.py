@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nexus.federate.core.algorithm import State, Vectors
+from nexus.federate.core.stack import Stack
 from nexus.federate.core.total import Array, OrderedFold, Total
 from nexus.federate.core.worker import Worker
 from nexus.federate.model import Turn
@@ -19,22 +20,29 @@ class Inline:
     def __init__(self, worker: Worker, state: State) -> None:
         self._worker = worker
         self._sends = worker.algorithm.sends(state)
+        self._stacks = worker.composition.defence is not None
         lengths = worker.algorithm.keeps(state)
         self._kept: defaultdict[int, dict[str, Array]] = defaultdict(
             lambda: {name: np.zeros(length, np.float32) for name, length in lengths.items()}
         )
 
-    def round(self, number: int, plan: Vectors, cohort: Sequence[int]) -> tuple[Total, list[Turn]]:
-        """Every client's turn, folded. Raises JobError."""
+    def round(self, number: int, plan: Vectors, cohort: Sequence[int]) -> tuple[Total | Stack, list[Turn]]:
+        """Every client's turn, folded, or stacked where there is a defence. Raises JobError."""
         fold = OrderedFold(len(cohort), self._sends)
+        rows: list[dict[str, Array]] = []
+        weights: list[float] = []
         turns = []
         for position, client in enumerate(cohort):
             turn, step = self._worker.turn(number, client, plan, self._kept[client])
-            fold.add(position, step.send, self._worker.algorithm.weight(turn.samples))
+            weights.append(self._worker.algorithm.weight(turn.samples))
+            if self._stacks:
+                rows.append({name: vector.copy() for name, vector in step.send.items()})
+            else:
+                fold.add(position, step.send, weights[-1])
             if step.keep:
                 self._kept[client] = step.keep
             turns.append(turn)
-        return fold.finish(), turns
+        return Stack(cohort, weights, rows) if self._stacks else fold.finish(), turns
 
     def close(self) -> None:
         """Nothing to stop."""

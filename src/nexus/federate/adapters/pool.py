@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from nexus.federate.core.algorithm import State, Vectors
+from nexus.federate.core.stack import Stack
 from nexus.federate.core.total import BLOCKS, Array, Total, blocks
 from nexus.federate.core.worker import Worker
 from nexus.federate.model import Turn
@@ -27,11 +28,15 @@ from nexus.kernel.errors import JobError
 
 
 class _Order(msgspec.Struct):
-    """What a worker is told: sum the turns of these clients into the slot."""
+    """What a worker is told: sum the turns of these clients into the slot, or lay each beside the others.
+
+    `at` is the first one's position in the cohort.
+    """
 
     number: int
     slot: int
     clients: list[int]
+    at: int
 
 
 class _Answer(msgspec.Struct):
@@ -52,6 +57,14 @@ class Pool:
         self._plan = {name: _shared(len(vector)) for name, vector in algorithm.plan(state).items()}
         self._sends = algorithm.sends(state)
         self._slots = [{name: _shared(n) for name, n in self._sends.items()} for _ in range(BLOCKS)]
+        self._stack: list[dict[str, Array]] = []  # where there is a defence: a place for each client of a cohort
+        if worker.composition.defence is not None:
+            self._slots = []
+            rows = {name: _shared(n * worker.settings.cohort) for name, n in self._sends.items()}
+            self._stack = [
+                {name: rows[name][at * n : (at + 1) * n] for name, n in self._sends.items()}
+                for at in range(worker.settings.cohort)
+            ]
         # Pages that no client has touched take no memory: thousands of clients cost what their cohorts cost.
         self._kept = {
             name: _shared(n * state.clients).reshape(state.clients, n) for name, n in algorithm.keeps(state).items()
@@ -67,18 +80,22 @@ class Pool:
             self._pipes.append(ours)
             self._processes.append(process)
 
-    def round(self, number: int, plan: Vectors, cohort: Sequence[int]) -> tuple[Total, list[Turn]]:
-        """Every client's turn, folded in fixed order. Raises JobError."""
+    def round(self, number: int, plan: Vectors, cohort: Sequence[int]) -> tuple[Total | Stack, list[Turn]]:
+        """Every client's turn, folded in fixed order, or stacked where there is a defence. Raises JobError."""
         for name, vector in plan.items():
             np.copyto(self._plan[name], vector)
         orders = [
-            _Order(number, slot, [cohort[position] for position in block])
+            _Order(number, slot, [cohort[position] for position in block], block.start)
             for slot, block in enumerate(blocks(len(cohort)))
         ]
-        answers = self._ask(orders)
-        total = Total(self._sends)
+        answers = sorted(self._ask(orders), key=lambda answer: answer.slot)
         turns: list[Turn] = []
-        for answer in sorted(answers, key=lambda answer: answer.slot):
+        if self._stack:
+            turns = [turn for answer in answers for turn in answer.turns]
+            weights = [self._worker.algorithm.weight(turn.samples) for turn in turns]
+            return Stack(cohort, weights, self._stack[: len(cohort)]), turns
+        total = Total(self._sends)
+        for answer in answers:
             part = Total.of(self._slots[answer.slot], weight=answer.weight, count=len(answer.turns))
             total.merge(part)
             turns += answer.turns
@@ -137,16 +154,19 @@ class Pool:
             _send(pipe, self._work(order))
 
     def _work(self, order: _Order) -> _Answer:
-        total = Total(self._sends, self._slots[order.slot])
+        total = Total({}) if self._stack else Total(self._sends, self._slots[order.slot])
         turns: list[Turn] = []
-        for client in order.clients:
+        for position, client in enumerate(order.clients, order.at):
             try:
                 kept = {name: rows[client] for name, rows in self._kept.items()}
                 turn, step = self._worker.turn(order.number, client, self._plan, kept)
             except Exception as error:
                 trace = traceback.format_exc(limit=-3)
                 return _Answer(order.slot, error=f"client {client} failed in round {order.number}: {error}\n{trace}")
-            total.absorb(step.send, self._worker.algorithm.weight(turn.samples))
+            if self._stack:
+                _store(self._stack[position], step.send)
+            else:
+                total.absorb(step.send, self._worker.algorithm.weight(turn.samples))
             _store(kept, step.keep)
             turns.append(turn)
         return _Answer(order.slot, turns, total.weight)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from nexus.federate.core.packing import Packing
     from nexus.federate.core.total import Total
 
 Vector = Any  # numpy.ndarray of float32, one dimension
@@ -51,6 +52,25 @@ class Step:
 class Trainer(Protocol):
     """One client's model and data, ready to train."""
 
+    @property
+    def client(self) -> int:
+        """Who it is."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """The round, from 1."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """How many the client has."""
+        ...
+
+    def dice(self, purpose: str) -> Any:
+        """A numpy Generator for one purpose of this client in this round, which nobody else draws from."""
+        ...
+
     def fit(self, start: Vector, adjust: Adjust | None = None) -> Fit:
         """Train from `start` on this client's data."""
         ...
@@ -85,4 +105,16 @@ class Algorithm(Protocol):
 
     def advance(self, state: State, total: Total) -> State:
         """Server: the state after a round whose accepted updates sum up to `total`."""
+        ...
+
+    def packing(self, state: State) -> dict[str, Packing]:
+        """How vectors of an update travel, of those that do not travel as they are. Packing loses nothing."""
+        ...
+
+    def notes(self, state: State) -> dict[str, float]:
+        """What people should know of the state after a round."""
+        ...
+
+    def over(self, state: State) -> str:
+        """Why no further round may be run; empty: one may."""
         ...

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
-from nexus.federate.core.algorithm import Algorithm, State
+from nexus.federate.core.algorithm import State
+from nexus.federate.core.composition import Composition
+from nexus.federate.core.stack import Stack
 from nexus.federate.core.total import Array, Total
 from nexus.federate.model import Round, Turn
 from nexus.kernel.errors import JobError
@@ -18,10 +20,14 @@ def digest(model: Array) -> str:
 
 
 def close_round(
-    algorithm: Algorithm, state: State, total: Total, turns: Sequence[Turn], *, started: float
+    composition: Composition, state: State, came: Total | Stack, turns: Sequence[Turn], *, started: float
 ) -> tuple[State, Round]:
-    """The state and the record after a round. Raises JobError when the new model is not finite."""
-    following = algorithm.advance(state, total)
+    """The state and the record after a round.
+
+    Raises JobError when the new model is not finite, UsageError when a defence cannot work with these updates.
+    """
+    remembered, total, turns = composition.totalled(state, came, turns)
+    following = composition.algorithm.advance(remembered, total)
     if not _finite(following.model):
         raise JobError(
             f"round {following.number} made a model with values that are not finite",
@@ -31,6 +37,7 @@ def close_round(
         number=following.number,
         turns=tuple(turns),
         started=started,
+        notes=composition.algorithm.notes(following),
         parent=digest(state.model),
         model=digest(following.model),
     )

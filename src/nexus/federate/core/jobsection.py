@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from nexus.federate.core.algorithms import ALGORITHMS, build
+from nexus.federate.core.algorithms import ALGORITHMS
+from nexus.federate.core.algorithms import build as build_algorithm
+from nexus.federate.core.parts import FAMILIES, build
+from nexus.federate.model import Part
 from nexus.kernel.errors import NexusError, UsageError
 from nexus.launch.core.jobkind import JobKind
 from nexus.launch.core.roles import role_plan, run_plan
@@ -18,6 +21,7 @@ from nexus.launch.core.spec import JobSpec, Section
 from nexus.launch.model import OnExit, Port, RunPlan
 
 PORT = Port("federate")
+_FAMILIES = tuple(family for family in FAMILIES if family != "attack")  # on real nodes nobody plays the villain
 
 
 class LocalSection(Section):
@@ -29,6 +33,15 @@ class LocalSection(Section):
     """Samples in a step."""
     lr: float | None = Field(default=None, gt=0)
     """The rate of its SGD."""
+
+
+class PartSection(Section):
+    """One choice of a family. A name alone says the same without options."""
+
+    name: str
+    """Which one."""
+    options: dict[str, float] = Field(default_factory=dict)
+    """Its own options."""
 
 
 class FederateSection(Section):
@@ -46,6 +59,16 @@ class FederateSection(Section):
     """How to learn together: fedavg, fedprox, scaffold, fedadam."""
     options: dict[str, float] = Field(default_factory=dict)
     """The algorithm's own options, such as mu of fedprox."""
+    sampler: str | PartSection | None = None
+    """Who is chosen for a round."""
+    personal: str | PartSection | None = None
+    """What each client keeps for itself."""
+    privacy: str | PartSection | None = None
+    """What protects a single client."""
+    compression: str | PartSection | None = None
+    """How updates get smaller."""
+    defence: str | PartSection | None = None
+    """How updates become one, where some may be bad."""
     seed: int | None = None
     """The same seed gives the same model, in simulation too."""
     local: LocalSection = LocalSection()
@@ -80,6 +103,8 @@ class Federate:
             raise UsageError("these options belong to no algorithm", hint="Add `algorithm:`.", field="federate.options")
         if section.algorithm is not None:
             _check(section.algorithm, section.options)
+        for family, part in _parts(section).items():
+            _check_part(family, part)
         argv = ("python", "-m", "nexus.federate.run", *_changes(section), section.app)
         server = role_plan(spec, "server", argv=argv, ports=(PORT,), gang=True, on_exit=OnExit.ANY, health=None)
         client = role_plan(
@@ -98,15 +123,37 @@ class Federate:
 def _check(algorithm: str, options: dict[str, float]) -> None:
     field = "federate.options" if algorithm in ALGORITHMS else "federate.algorithm"
     try:
-        build(algorithm, options)
+        build_algorithm(algorithm, options)
+    except NexusError as error:
+        raise UsageError(error.message, hint=error.hint, field=field) from error
+
+
+def _parts(section: FederateSection) -> dict[str, Part]:
+    """The parts that the section names, by family."""
+    found = {}
+    for family in _FAMILIES:
+        said: str | PartSection | None = getattr(section, family)
+        if said is not None:
+            found[family] = Part(said) if isinstance(said, str) else Part(said.name, said.options)
+    return found
+
+
+def _check_part(family: str, part: Part) -> None:
+    field = f"federate.{family}" + (".options" if part.name in FAMILIES[family] else "")
+    try:
+        build(family, part)
     except NexusError as error:
         raise UsageError(error.message, hint=error.hint, field=field) from error
 
 
 def _changes(section: FederateSection) -> tuple[str, ...]:
     """What differs from the file's own settings, as `--set` arguments of the role's process."""
-    plain: dict[str, object] = section.model_dump(exclude_none=True, exclude={"app", "clients", "local", "options"})
+    plain: dict[str, object] = section.model_dump(
+        exclude_none=True, exclude={"app", "clients", "local", "options", *_FAMILIES}
+    )
     changes = dict(plain)
+    for family, part in _parts(section).items():
+        changes |= {family: part.name} | {f"{family}.{name}": value for name, value in part.options.items()}
     changes |= {f"algorithm.{name}": value for name, value in section.options.items()}
     changes |= {f"local.{name}": value for name, value in section.local.model_dump(exclude_none=True).items()}
     return tuple(part for name, value in changes.items() for part in ("--set", f"{name}={value}"))

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from nexus.federate.core.algorithms import build
-from nexus.federate.model import Local, Settings
+from nexus.federate.core.composition import compose
+from nexus.federate.core.parts import FAMILIES
+from nexus.federate.model import Local, Part, Settings
 from nexus.kernel.errors import UsageError
 
 _PLAIN = ("rounds", "cohort", "seed", "quorum", "deadline_s", "lost_after_s")
@@ -21,15 +22,19 @@ def override(settings: Settings, changes: Mapping[str, str]) -> Settings:
     for path, text in changes.items():
         if path == "algorithm":
             settings = replace(settings, algorithm=text, options={})
+        elif path in FAMILIES:
+            settings = _with(settings, path, None if text == "none" else Part(text))
     for path, text in changes.items():
         head, _, name = path.partition(".")
-        if head == "algorithm" and name:
+        if head in FAMILIES and name:
+            settings = _with(settings, head, _with_option(settings, head, name, _number(path, text, "float")))
+        elif head == "algorithm" and name:
             settings = replace(settings, options=settings.options | {name: _number(path, text, "float")})
         elif head == "local" and name in _kinds(Local):
             settings = replace(settings, local=_with(settings.local, name, _number(path, text, _kinds(Local)[name])))
         elif path in _PLAIN:
             settings = _with(settings, path, _number(path, text, _kinds(Settings)[path]))
-        elif path != "algorithm":
+        elif path != "algorithm" and path not in FAMILIES:
             raise _unknown(path)
     return settings
 
@@ -50,11 +55,19 @@ def check(settings: Settings, clients: int) -> Settings:
     for rule, holds in rules.items():
         if not holds:
             raise UsageError(rule, hint="Change it in the task's Settings, or with --set.")
-    build(settings.algorithm, settings.options)
+    compose(settings)
     return settings
 
 
-def _with(value: Any, name: str, new: float) -> Any:
+def _with_option(settings: Settings, family: str, name: str, value: float) -> Part:
+    part: Part | None = getattr(settings, family)
+    if part is None:
+        known = ", ".join(FAMILIES[family].names())
+        raise UsageError(f"{family}.{name} needs a {family}", hint=f"Say --set {family}=NAME too; there are: {known}.")
+    return Part(part.name, part.options | {name: value})
+
+
+def _with(value: Any, name: str, new: Any) -> Any:
     return replace(value, **{name: new})
 
 
@@ -71,7 +84,7 @@ def _number(path: str, text: str, kind: str) -> float:
 
 
 def _unknown(path: str) -> UsageError:
-    known = ["algorithm", *_PLAIN, *(f"local.{name}" for name in _kinds(Local)), "algorithm.OPTION"]
+    known = ["algorithm", *FAMILIES, *_PLAIN, *(f"local.{name}" for name in _kinds(Local)), "algorithm.OPTION"]
     near = difflib.get_close_matches(path, known, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
     return UsageError(f"there is no setting {path!r}", hint=f"{hint}There are: {', '.join(known)}.")

@@ -41,14 +41,20 @@ class TorchTrainer:
         self._weights_view, self._gradient_view = self._weights.numpy(), self._gradient.numpy()
         self._x, self._y = torch.empty(0), torch.empty(0)
         self._dice = np.random.default_rng(0)
+        self.client, self.number = 0, 0
 
     @property
     def samples(self) -> int:
         """How many the entered client has."""
         return len(self._x)
 
+    def dice(self, purpose: str) -> np.random.Generator:
+        """Draws for one purpose of the entered client in this round, which nobody else gets."""
+        return np.random.default_rng(derive(self._seed, purpose, self.number, self.client))
+
     def enter(self, client: int, number: int) -> None:
         """Get ready to train `client` in round `number`: its data, and seeds that nobody else has. Raises JobError."""
+        self.client, self.number = client, number
         x, y = self._task.data(client)
         self._x, self._y = _tensor(x), _tensor(y)
         if len(self._x) != len(self._y) or not len(self._x):

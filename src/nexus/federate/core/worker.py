@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from nexus.federate.core.algorithm import Algorithm, State, Step, Vectors
-from nexus.federate.core.algorithms import build
+from nexus.federate.core.composition import compose
+from nexus.federate.core.packing import Packing
 from nexus.federate.core.task import Task
+from nexus.federate.core.total import Array
 from nexus.federate.core.trainer import TorchTrainer
 from nexus.federate.model import Settings, Turn
 from nexus.kernel.clock import Clock
@@ -15,14 +17,19 @@ class Worker:
 
     def __init__(self, task: Task, settings: Settings, clock: Clock) -> None:
         self.trainer = TorchTrainer(task, settings.seed, settings.local)
-        self.algorithm: Algorithm = build(settings.algorithm, settings.options)
+        self.settings = settings
+        self.composition = compose(settings)
+        self.algorithm: Algorithm = self.composition.algorithm
+        self._packing: dict[str, Packing] = {}
         self._clients = task.clients
         self._clock = clock
 
     def begin(self) -> State:
         """The state before the first round: the model as the task makes it under the seed."""
         trainer = self.trainer
-        return self.algorithm.begin(trainer.initial, trainable=trainer.trainable, clients=self._clients)
+        state = self.composition.begin(trainer.initial, trainable=trainer.trainable, clients=self._clients)
+        self._packing = self.algorithm.packing(state)
+        return state
 
     def turn(self, number: int, client: int, plan: Vectors, kept: Vectors) -> tuple[Turn, Step]:
         """Train `client` in round `number`. The step's vectors are good until the next turn. Raises JobError."""
@@ -30,7 +37,7 @@ class Worker:
         self.trainer.enter(client, number)
         step = self.algorithm.local(plan, self.trainer, kept)
         down = sum(vector.nbytes for vector in plan.values())
-        up = sum(vector.nbytes for vector in step.send.values())
+        up = sum(self._size_b(name, vector) for name, vector in step.send.items())
         seconds = self._clock.monotonic() - began
         turn = Turn(
             client=client,
@@ -41,3 +48,7 @@ class Worker:
             loss=step.loss,
         )
         return turn, step
+
+    def _size_b(self, name: str, vector: Array) -> int:
+        packing = self._packing.get(name)
+        return packing.size_b(vector) if packing else vector.nbytes

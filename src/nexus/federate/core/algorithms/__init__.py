@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import fields
 
 from nexus.federate.core.algorithm import Algorithm
-from nexus.kernel.errors import UsageError
+from nexus.federate.core.options import make
+from nexus.federate.core.options import options_of as options_of_class
 from nexus.kernel.registry import Registry
 
 ALGORITHMS: Registry[type[Algorithm]] = Registry(
@@ -23,18 +22,10 @@ ALGORITHMS: Registry[type[Algorithm]] = Registry(
 
 def options_of(name: str) -> dict[str, float]:
     """The options of an algorithm with their defaults. Raises NotFoundError."""
-    made = ALGORITHMS.get(name)()
-    return {f.name: getattr(made, f.name) for f in fields(made)}  # type: ignore[arg-type]
+    return options_of_class(ALGORITHMS.get(name))
 
 
 def build(name: str, options: Mapping[str, float]) -> Algorithm:
     """The algorithm with its options. Raises NotFoundError, and UsageError for an unknown or impossible option."""
-    kind = ALGORITHMS.get(name)
-    known = options_of(name)
-    for option in options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f"Did you mean {near[0]}? " if near else ""
-            has = ", ".join(f"{k} (default {v:g})" for k, v in known.items()) or "none"
-            raise UsageError(f"{name} has no option {option!r}", hint=f"{hint}It has: {has}.")
-    return kind(**{option: float(value) for option, value in options.items()})
+    made: Algorithm = make(ALGORITHMS.get(name), name, options)
+    return made

@@ -13,6 +13,7 @@ from nexus.federate.core.algorithm import State, Step, Trainer, Vector, Vectors
 from nexus.kernel.errors import UsageError
 
 if TYPE_CHECKING:
+    from nexus.federate.core.packing import Packing
     from nexus.federate.core.total import Total
 
 
@@ -48,3 +49,12 @@ class FedAvg:
 
     def advance(self, state: State, total: Total) -> State:
         return replace(state, number=state.number + 1, model=state.model + self.lr * total.mean("delta"))
+
+    def packing(self, state: State) -> dict[str, Packing]:
+        return {}
+
+    def notes(self, state: State) -> dict[str, float]:
+        return {}
+
+    def over(self, state: State) -> str:
+        return ""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nexus.federate.core.parts import chosen
 from nexus.federate.core.settings import check, override
-from nexus.federate.model import Round, Settings
+from nexus.federate.model import Part, Round, Settings
 from nexus.infra.shell import Shell
 from nexus.kernel.errors import MissingError, UsageError
 from nexus.kernel.units import format_bytes, format_seconds
@@ -113,6 +114,11 @@ def _pairs(changes: tuple[str, ...]) -> dict[str, str]:
     return pairs
 
 
+def _told(part: Part) -> str:
+    options = " ".join(f"{name}={value:g}" for name, value in part.options.items())
+    return f"{part.name} {options}".strip()
+
+
 def _show_plan(shell: Shell, app: Path, task: Task, settings: Settings, folder: Path) -> None:
     from nexus.federate.simulation import describe
 
@@ -128,6 +134,7 @@ def _show_plan(shell: Shell, app: Path, task: Task, settings: Settings, folder: 
         "clients": f"{facts['clients']}, {settings.cohort} in each of {settings.rounds} rounds",
         "samples": f"{facts['samples']['least']} to {facts['samples']['most']} a client",
         "algorithm": f"{settings.algorithm} {options}",
+        "parts": ", ".join(f"{family} {_told(part)}" for family, part in chosen(settings).items()),
         "local": f"epochs={local.epochs} batch={local.batch} lr={local.lr:g}",
         "seed": str(settings.seed),
         "traffic": f"{format_bytes(facts['bytes_up'])} up, {format_bytes(facts['bytes_down'])} down, all rounds",

@@ -1,0 +1,11 @@
+"""What nobody may learn of one client: one line here and one file for each mechanism."""
+
+from __future__ import annotations
+
+from nexus.federate.core.layer import Layer
+from nexus.kernel.registry import Registry
+
+PRIVACY: Registry[type[Layer]] = Registry(
+    "nexus.privacy",
+    {},
+)

@@ -1,0 +1,17 @@
+"""Everybody alike: `cohort` clients, uniformly and without repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nexus.federate.core.seeds import choose_cohort
+from nexus.federate.model import Round
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """The sampling of McMahan et al. 2017."""
+
+    def choose(self, seed: int, number: int, clients: int, size: int, past: Sequence[Round]) -> tuple[int, ...]:
+        return choose_cohort(seed, number, clients, size)
