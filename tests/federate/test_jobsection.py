@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from nexus.federate.core.jobsection import JOB_KIND, FederateSection, LocalSection
+from nexus.federate.core.jobsection import JOB_KIND, FederateSection, LocalSection, PartSection
 from nexus.kernel.errors import UsageError
 from nexus.launch.core.compile import compile_job
 from nexus.launch.core.spec import JobSpec
@@ -92,9 +92,9 @@ def test_the_examples_job_file_says_what_it_should():
 
 
 def test_parts_are_named_or_have_options():
-    section = FederateSection(defence="median", compression={"name": "top_k", "options": {"part": 0.2}})
+    section = FederateSection(defence="median", compression=PartSection(name="top_k", options={"part": 0.2}))
     argv = JOB_KIND.compile(SPEC, section).role("server").argv
     assert {"defence=median", "compression=top_k", "compression.part=0.2"} <= set(argv)
     with pytest.raises(UsageError, match="no option") as caught:
-        JOB_KIND.compile(SPEC, FederateSection(defence={"name": "median", "options": {"x": 1}}))
+        JOB_KIND.compile(SPEC, FederateSection(defence=PartSection(name="median", options={"x": 1})))
     assert caught.value.details["field"] == "federate.defence.options"
