@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.e2e.house import House, until
@@ -51,7 +52,7 @@ def call_seconds(made: House, run: str, repeat: int = 31) -> Figure:
 
 def mb_per_s(port: int, repeat: int = 3) -> Figure:
     """Through a port of this machine, one connection."""
-    return Figure([SIZE_MB * 1.048576 / seconds for seconds in wall_seconds(lambda: fetch(port), repeat).values])
+    return Figure([SIZE_MB * 1.048576 / seconds for seconds in wall_seconds(partial(fetch, port), repeat).values])
 
 
 def fetch(port: int) -> None:
@@ -71,8 +72,8 @@ def greet(port: int) -> None:
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int, **more: object) -> Iterator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **more)
+def running(command: list[str], port: int, env: dict[str, str] | None = None) -> Iterator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
     try:
         until(lambda: answers(port), "the forwarded port")
         yield
@@ -90,14 +91,13 @@ def answers(port: int) -> bool:
 
 
 def main() -> None:
-    rows: list[tuple[str, object, object]] = []
+    rows: list[tuple[object, ...]] = []
     with house() as made, tempfile.TemporaryDirectory() as folder:
         command = ["launch", "--detach", "--yes", "--set", "ports=[{name: http}]", "--set", "workspace=null"]
         run = made.json(*command, "--", sys.executable, "-c", SERVE)["id"]
         until(lambda: "up" in made.run("logs", run, check=False), "the job's first word")
         number = made.json("show", run)["tasks"][0]["ports"]["http"]
         host = Sshd(Path(folder) / "host")
-        host.start()
         key = ["-i", str(host.place / "user_key"), "-p", str(host.port)]
         trust = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
         ssh = ["ssh", *key, *trust, f"{getpass.getuser()}@127.0.0.1"]
@@ -107,14 +107,17 @@ def main() -> None:
             return lambda: subprocess.run(words, check=True, env=made.environ, stdin=subprocess.DEVNULL)
 
         try:
-            rows.append(("a whole command, s", wall_seconds(whole([*nexus, "exec", run, "--", "true"]), 11), ""))
-            rows[-1] = (*rows[-1][:2], wall_seconds(whole([*ssh, "true"]), 11))
+            host.start()
+            commands = [
+                wall_seconds(whole(words), 11) for words in ([*nexus, "exec", run, "--", "true"], [*ssh, "true"])
+            ]
+            rows.append(("a whole command, s", *commands))
             rows.append(("a call in a program that runs, s", call_seconds(made, run), ""))
             ours, theirs = free_port(), free_port()
             forward = [*nexus, "port-forward", run, f"{ours}:http"]
             tunnel = [*ssh, "-N", "-L", f"{theirs}:127.0.0.1:{number}"]
             with running(forward, ours, env=made.environ), running(tunnel, theirs):
-                connect = [wall_seconds(lambda port=port: greet(port), 31) for port in (ours, theirs)]
+                connect = [wall_seconds(partial(greet, port), 31) for port in (ours, theirs)]
                 stream = [mb_per_s(port) for port in (ours, theirs)]
             rows += [("a new connection, s", *connect), (f"{SIZE_MB} MB over one connection, MB/s", *stream)]
         finally:

@@ -73,9 +73,15 @@ def serving(standing: House) -> str:
     return launch(standing, sys.executable, "-c", SERVE, name="serving", ports=ports)
 
 
-def started(house: House, *words: str, **more: int) -> subprocess.Popen[bytes]:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
-    return subprocess.Popen([sys.executable, "-m", "nexus", *words], env=house.environ, **pipes)
+def started(
+    house: House,
+    *words: str,
+    stdin: int = subprocess.PIPE,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "nexus", *words]
+    return subprocess.Popen(command, env=house.environ, stdin=stdin, stdout=stdout, stderr=stderr)
 
 
 @contextlib.contextmanager

@@ -6,14 +6,18 @@ import asyncio
 import base64
 import hashlib
 import os
+import shutil
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 
+from nexus.agent.adapters.http_wire import HttpWire
 from nexus.infra.websocket import _masked, open_websocket
 from nexus.kernel.errors import DeniedError, NotFoundError, UnavailableError
 from tests.ports import free_port
@@ -200,6 +204,24 @@ async def test_pieces_and_pings_between_them() -> None:
         assert await wire.receive() is None
         assert "cut" in wire.why
         wire.abort()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+async def test_calls_go_over_tls_as_the_agents_wire_does(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    files = ["-keyout", str(key), "-out", str(certificate), "-addext", "subjectAltName=DNS:localhost"]
+    made = await asyncio.create_subprocess_exec("openssl", *words.split(), *files, stderr=subprocess.DEVNULL)
+    assert await made.wait() == 0
+    async with serving(echo, ssl_certfile=str(certificate), ssl_keyfile=str(key)) as url:
+        secure = url.replace("http://127.0.0.1", "https://localhost")
+        trusting = HttpWire(secure, "t", agent="test", ca_file=str(certificate))
+        wire = await trusting.upgrade("/x", message_b=1000)
+        await wire.send(b"hello")
+        assert await wire.receive() == b"hello"
+        await wire.close()
+        with pytest.raises(UnavailableError, match="certificate"):
+            await HttpWire(secure, "t", agent="test").upgrade("/x", message_b=1000)
 
 
 async def test_nobody_there() -> None:
