@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from nexus.infra.records.memory import MemoryRecords
 from nexus.kernel.events import Event
 from nexus.kernel.records import Drop, Kind, Record
 from nexus.launch.core.lifecycle import held_cost
-from nexus.launch.model import RUN_LIFE, TASK_LIFE, Node, Run, RunState, Task, TaskState
+from nexus.launch.model import RUN_LIFE, TASK_LIFE, Cause, Node, Quota, Run, RunState, Task, TaskState, Usage
 from tests.simulation.machine import Machine, Process
 
 
@@ -32,6 +33,9 @@ class WatchedRecords(MemoryRecords):
         self.runs: dict[str, Run] = {}
         self.tasks: dict[str, Task] = {}
         self.epochs: defaultdict[str, int] = defaultdict(int)
+        self.quotas: dict[str, Quota] = {}
+        self.spent: dict[str, float] = {}  # by project, as its usage says
+        self.preemptions = 0
         self.stopped: set[str] = set()  # runs whose stop was acknowledged
         self.on_end: Callable[[Task], None] = lambda _: None  # a task's end became visible
         self.broken: BrokenError | None = None  # what the loop's callers may have swallowed
@@ -43,6 +47,8 @@ class WatchedRecords(MemoryRecords):
                 record = change.record if isinstance(change, Drop) else change[1]
                 self._take(record, dropped=isinstance(change, Drop))
             self._check_leases()
+            self._check_quotas([change for change in changes if not isinstance(change, Drop)])
+            self._check_ledger()
         except BrokenError as error:
             self.broken = self.broken or error
             raise
@@ -54,6 +60,10 @@ class WatchedRecords(MemoryRecords):
         elif isinstance(record, Task):
             self._task(record)
             self.tasks[record.id] = record
+        elif isinstance(record, Quota):
+            self.quotas[record.project] = record
+        elif isinstance(record, Usage):
+            self.spent[record.project] = sum(record.spent.values())
         elif isinstance(record, Node):
             if dropped:
                 self.nodes.pop(record.id)
@@ -64,6 +74,10 @@ class WatchedRecords(MemoryRecords):
         old = self.runs.get(run.id)
         state = old.state if old else RUN_LIFE.start
         need(RUN_LIFE.may(state, run.state), f"run {run.id} went from {state} to {run.state}")
+        failures = run.attempt - run.preempted
+        need(failures <= run.plan.retry.max, f"run {run.id} was tried {failures + 1} times")
+        if run.cause is Cause.PREEMPTED and state is not run.state:
+            self._preempted(run)
         stopped = run.id in self.stopped
         need(
             not (stopped and run.state is RunState.SUCCEEDED), f"run {run.id} succeeded after its stop was acknowledged"
@@ -74,6 +88,33 @@ class WatchedRecords(MemoryRecords):
             need(not live, f"run {run.id} is {run.state} while {live} live")
             expected = sum(held_cost(task, run.ended or 0.0) for task in mine)
             need(abs(run.cost - expected) < 1e-9, f"run {run.id} cost {run.cost}, its tasks {expected}")
+
+    def _preempted(self, run: Run) -> None:
+        """Only upward, and only who allows it."""
+        if not (room := re.search(r"made room for .* \((\w+)\)", run.reason)):
+            return  # it ran on room that was kept for another
+        self.preemptions += 1
+        other = self.runs[room[1]]
+        need(run.plan.preemptible, f"run {run.id} was preempted, and does not allow it")
+        need(other.plan.priority > run.plan.priority, f"run {run.id} was preempted for one that is not above it")
+
+    def _check_quotas(self, changes: Sequence[tuple[Kind[Any], Record]]) -> None:
+        """Whoever gets a new lease is within its quota with it."""
+        for project in {record.project for _, record in changes if isinstance(record, Task) and record.version == 0}:
+            quota = self.quotas.get(project)
+            if quota is not None and quota.cpu is not None:
+                mine = [task for task in self.tasks.values() if task.project == project]
+                cpu = sum(task.cpu for task in mine if not TASK_LIFE.is_final(task.state))
+                need(cpu <= quota.cpu + 1e-9, f"project {project} may hold {quota.cpu} cpu and has {cpu}")
+
+    def _check_ledger(self) -> None:
+        """Every project's usage is what its runs cost."""
+        costs: defaultdict[str, float] = defaultdict(float)
+        for run in self.runs.values():
+            costs[run.project] += run.cost
+        for project, cost in costs.items():
+            spent = self.spent.get(project, 0.0)
+            need(abs(spent - cost) < 1e-6, f"project {project} is charged {spent}, its runs cost {cost}")
 
     def _task(self, task: Task) -> None:
         old = self.tasks.get(task.id)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 
 import structlog.testing
 
 from nexus.kernel.errors import NexusError
+from nexus.kernel.identity import Principal
 from nexus.kernel.units import Range
+from nexus.launch.core.queue.views import QuotaRequest
 from nexus.launch.model import (
     RUN_LIFE,
     TASK_LIFE,
@@ -25,7 +27,7 @@ from nexus.launch.model import (
 )
 from tests.simulation.invariants import need
 from tests.simulation.loop import VirtualLoop, run_virtually
-from tests.simulation.world import USER, Laws, World
+from tests.simulation.world import OTHER, USER, Laws, World
 
 CHAOS_S = 40.0
 CALM_S = 400.0  # by then every run must have ended, or say why it waits
@@ -54,6 +56,12 @@ async def _live(world: World) -> None:
     dice = Random(world.dice.random())
     for _ in range(dice.randint(2, 3)):
         await world.add_machine(dice.choice([2.0, 2.0, 4.0]))
+    await world.add_machine(2.0, OTHER.project)
+    for who in (USER, OTHER):
+        if dice.random() < 0.5:
+            await world.launch.quotas.change(
+                who, QuotaRequest(cpu=dice.choice([2.0, 3.0]), weight=dice.choice([1.0, 2.0]))
+            )
     asking = asyncio.ensure_future(_ask(world, Random(dice.random())))
     until = world.loop.time() + CHAOS_S
     while world.loop.time() < until:
@@ -99,6 +107,8 @@ def _submission(dice: Random, number: int, before: list[Run]) -> Submission:
         retry=RETRY if dice.random() < 0.6 else Retry(),
         timeout_s=20.0 if dice.random() < 0.2 else None,
         grace_s=2.0,
+        priority=dice.choice([50, 50, 50, 80]),
+        preemptible=dice.random() < 0.4,
         after=(dice.choice(before).id,) if before and dice.random() < 0.15 else (),
     )
     return Submission(name=f"job{number}", plan=plan, key=f"key{number}")
@@ -109,9 +119,13 @@ async def _ask(world: World, dice: Random) -> None:
     runs: list[Run] = []
     for number in range(dice.randint(3, 6)):
         await asyncio.sleep(dice.uniform(0.0, 8.0))
-        submission = _submission(dice, number, runs)
-        run = await _surely(lambda submission=submission: world.launch.submit(USER, submission))  # type: ignore[misc]
-        again = await _surely(lambda submission=submission: world.launch.submit(USER, submission))  # type: ignore[misc]
+        who = dice.choice([USER, USER, OTHER])
+        submission = _submission(dice, number, [run for run in runs if run.project == who.project])
+
+        def submit(who: Principal = who, submission: Submission = submission) -> Awaitable[Run]:
+            return world.launch.submit(who, submission)
+
+        run, again = await _surely(submit), await _surely(submit)
         need(run.id == again.id, "the same key gave two runs")
         runs.append(run)
         await _meddle(world, dice, dice.choice(runs))
@@ -127,15 +141,19 @@ async def _meddle(world: World, dice: Random, run: Run) -> None:
         await _stop(world, run)
     elif run.plan.roles[0].on_exit is OnExit.RESTART and dice.random() < 0.5:
         try:
-            await world.launch.scale(USER, run.id, run.plan.roles[0].name, dice.randint(0, 3))
+            await world.launch.scale(_owner(run), run.id, run.plan.roles[0].name, dice.randint(0, 3))
         except NexusError:
             return  # the server is down, or the run over
 
 
 async def _stop(world: World, run: Run) -> None:
-    stopped = await _surely(lambda: world.launch.stop(USER, run.id))
+    stopped = await _surely(lambda: world.launch.stop(_owner(run), run.id))
     if stopped.state is not RunState.SUCCEEDED:
         world.records.stopped.add(run.id)
+
+
+def _owner(run: Run) -> Principal:
+    return USER if run.project == USER.project else OTHER
 
 
 async def _surely(ask: Callable[[], object]) -> Run:
@@ -188,7 +206,34 @@ def _crash_server(world: World, dice: Random) -> None:
     world.loop.call_later(dice.uniform(0.1, 10.0), world.start_server)
 
 
-FAULTS: tuple[Callable[[World, Random], None], ...] = (_storm, _storm, _part, _part, _kill_agent, _wipe, _crash_server)
+def _herd(world: World, dice: Random) -> None:
+    """Every agent dies, and all come back in the same moment."""
+    at = dice.uniform(0.1, 20.0)
+    for machine in world.machines:
+        machine.kill_agent()
+        world.loop.call_later(at, _start_agent, world, machine.name)
+
+
+def _flap(world: World, dice: Random) -> None:
+    """A network that comes and goes."""
+    line = world.lines[dice.choice(world.machines).name]
+    for number in range(dice.randint(2, 6)):
+        world.loop.call_later(number * dice.uniform(1.0, 4.0), setattr, line, "cut", number % 2 == 0)
+    world.loop.call_later(24.0, setattr, line, "cut", False)
+
+
+def _jump(world: World, dice: Random) -> None:
+    world.jump(dice.choice([-3600.0, 3600.0]))
+
+
+def _second_server(world: World, dice: Random) -> None:
+    world.second_server(dice.uniform(1.0, world.laws.policy.lease_s - 2.0))
+
+
+FAULTS: tuple[Callable[[World, Random], None], ...] = (
+    *(_storm, _storm, _part, _part, _kill_agent, _wipe, _crash_server),
+    *(_herd, _flap, _jump, _second_server),
+)
 
 
 def _calm(world: World) -> None:
@@ -221,4 +266,7 @@ def _check_end(world: World) -> None:
     live = [task.id for task in records.tasks.values() if not TASK_LIFE.is_final(task.state)]
     need(not live, f"every run is over, and these tasks live: {live}")
     for event in records._events:
-        need(event.subject in records.runs or event.subject.startswith("node_"), f"an event of nobody: {event}")
+        need(
+            event.subject in records.runs or event.subject.startswith(("node_", "quota_")),
+            f"an event of nobody: {event}",
+        )

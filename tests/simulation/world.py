@@ -24,8 +24,19 @@ from tests.simulation.machine import Machine
 from tests.simulation.network import Line, Weather
 
 T = TypeVar("T")
-USER = Principal(PrincipalKind.USER, "ada", "p", Role.ADMIN)
-POLICY = Policy(heartbeat_s=2.0, lease_s=12.0, margin_s=2.0, log_patience_s=1e9, restart_s=1.0, restart_max_s=8.0)
+USER = Principal(PrincipalKind.USER, "ada", "p", Role.ADMIN, owner=True)
+OTHER = Principal(PrincipalKind.USER, "eve", "q", Role.ADMIN, owner=True)
+POLICY = Policy(
+    heartbeat_s=2.0,
+    lease_s=12.0,
+    margin_s=2.0,
+    log_patience_s=1e9,
+    restart_s=1.0,
+    restart_max_s=8.0,
+    reserve_after_s=4.0,
+    reserve_again_s=5.0,
+    rebuild_s=20.0,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +51,14 @@ class Laws:
 class Server:
     """A running server: the real Launch on records that survive it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, clock: VirtualClock | None = None) -> None:
         self._world = world
         self.hints = Hints()
-        clock = VirtualClock(world.loop, skew_s=world.dice.uniform(0.0, 1.0))
+        skew_s = world.skew_s + world.dice.uniform(0.0, 1.0)
+        self.clock = clock or VirtualClock(world.loop, skew_s=skew_s)
         self.launch = Launch(
             world.records,
-            clock,
+            self.clock,
             world.dice.randbytes,
             hints=self.hints,
             tracker=self,
@@ -92,6 +104,7 @@ class World:
         self.loop = loop
         self.laws = laws
         self.dice = Random(seed)
+        self.skew_s = 0.0  # of the servers' wall clock
         self.records = WatchedRecords()
         self.floor = Floor(self.records)
         self.weather = Weather()
@@ -102,12 +115,12 @@ class World:
         self.machines: list[Machine] = []
         self.lines: dict[str, Line] = {}
 
-    async def add_machine(self, cpu: float) -> Machine:
+    async def add_machine(self, cpu: float, project: str = "p") -> Machine:
         """A machine joins and its agent starts."""
         dice = Random(self.dice.random())
         machine = Machine(self.loop, f"m{len(self.machines)}", cpu, dice, self.floor.began)
         self.machines.append(machine)
-        node = await self.launch.join(machine.info(), "p")
+        node = await self.launch.join(machine.info(), project)
         machine.node = node.id
         self.lines[machine.name] = Line(self, self.loop, node.id, dice)
         machine.start_agent(self.lines[machine.name])
@@ -161,3 +174,14 @@ class World:
     def start_server(self) -> None:
         if self.server is None:
             self.server = Server(self)
+
+    def jump(self, seconds: float) -> None:
+        """The servers' wall clock is set."""
+        self.skew_s += seconds
+        if self.server is not None:
+            self.server.clock.skew_s += seconds
+
+    def second_server(self, for_s: float) -> None:
+        """One that should not be works on the same records, for less than a lease; nobody talks to it."""
+        if self.server is not None:
+            self.loop.call_later(for_s, Server(self, self.server.clock).crash)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from nexus.kernel.units import format_seconds
 from nexus.launch.core.exits import Place, Verdict, judge
 from nexus.launch.core.policy import Policy
-from nexus.launch.core.retrying import backoff_s, may_retry, restart_pause_s
+from nexus.launch.core.retrying import backoff_s, longest_backoff_s, may_retry, restart_pause_s
 from nexus.launch.model import RUN_LIFE, TASK_LIFE, Cause, OnExit, RolePlan, Run, RunState, Task, TaskState
 
 _STARTED = frozenset({TaskState.RUNNING, TaskState.STOPPING})
@@ -144,12 +144,13 @@ def _needed(
     """Places that want a node now, and the time at which the next one will."""
     needed: list[Place] = []
     later: list[float] = []
+    longest = max(longest_backoff_s(run.plan.retry), policy.restart_max_s)
     for role in run.plan.roles:
         for index in range(run.count(role)):
             at = _due(run, role, places.get((role.name, index), ()), policy)
             if at is None:
                 continue
-            if at <= now:
+            if at <= now or at > now + longest:  # no pause is that long: the clock was set back
                 needed.append((role.name, index))
             else:
                 later.append(at)

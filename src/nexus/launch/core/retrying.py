@@ -19,8 +19,12 @@ def may_retry(retry: Retry, attempt: int, cause: Cause | None, exit_code: int | 
 
 def backoff_s(retry: Retry, attempt: int) -> float:
     """The pause after attempt number `attempt`: doubles from the lower bound to the upper one."""
-    most = retry.backoff_s.high if retry.backoff_s.high is not None else _FOREVER_S
-    return min(retry.backoff_s.least * 2.0 ** min(attempt, 60), most)
+    return min(retry.backoff_s.least * 2.0 ** min(attempt, 60), longest_backoff_s(retry))
+
+
+def longest_backoff_s(retry: Retry) -> float:
+    """No pause between attempts is longer."""
+    return retry.backoff_s.high if retry.backoff_s.high is not None else _FOREVER_S
 
 
 def restart_pause_s(history: Sequence[Task], policy: Policy) -> float:
