@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,7 +101,7 @@ for path in {" ".join(map(str, paths))}; do
 done
 ln -s {tmp_path}/elsewhere link; cat link 2>/dev/null
 touch /usr/x /x /root/x /etc/x 2>/dev/null && echo "WROTE /"
-touch {home}/x 2>/dev/null
+touch {home}/x 2>/dev/null || true
 cat /proc/1/environ | tr '\\0' '\\n' | grep -v -e ^PATH= -e ^NEXUS_PLACE= && echo "READ environ"
 echo done
 """
@@ -278,6 +279,48 @@ async def test_a_node_without_a_sandbox_says_so(
     with pytest.raises(MissingError, match="must keep every task in a sandbox"):
         async with open_agent(home, Membership(url="http://x", node="n", token="t", terms=Terms(sandbox=True))):
             pass
+
+
+async def test_the_agent_reads_nothing_for_a_job_that_the_job_may_not_read(
+    server: Server, home: Path, boxed, tmp_path: Path
+) -> None:
+    """What it asks to keep lies in its own folders, with all links followed; its own it may keep."""
+    (tmp_path / "elsewhere").write_text("canary")
+    script = f"""mkdir kept; echo mine > kept/mine; ln -s {tmp_path}/elsewhere link; ln -s {tmp_path} folder
+ask() {{ echo "{{\\"name\\": \\"$1\\", \\"path\\": \\"$2\\"}}" > $NEXUS_SPOOL/artifact-$1.json; }}
+ask direct {tmp_path}/elsewhere; ask link $PWD/link
+ask up ../../../../elsewhere; ask folder $PWD/folder; ask mine $PWD/kept/mine
+ln -s {tmp_path}/elsewhere $NEXUS_SPOOL/artifact-json.json
+ln -s {tmp_path}/elsewhere $NEXUS_OUTPUTS/out"""
+    server.want(boxed(script))
+    async with agent_in_process(server, home):
+        await until(lambda: is_final(server, "task_1"))
+        await until(lambda: not list((home / "tasks").iterdir()))
+    assert server.reports["task_1"].state == TaskState.SUCCEEDED, server.lines("task_1")
+    assert "leads out" in server.reports["task_1"].detail
+    assert {one.name for one in server.artifacts["task_1"]} == {"mine"}
+    assert not [blob for blob in server.blobs.values() if b"canary" in blob]
+
+
+@pytest.mark.skipif(not os.access("/opt", os.W_OK), reason="only root may install in /opt")
+async def test_an_agents_folder_among_programs_is_not_there_either(server: Server, boxed) -> None:
+    """With the server's folder around it."""
+    with tempfile.TemporaryDirectory(dir="/opt") as place:
+        home = Path(place, "nexus", "agent")
+        Home(home).node.write_text(TOKEN)
+        (home.parent / "server.lock").touch()
+        (home.parent / "keys").write_text("canary")
+        (home.parent.parent / "program").write_text("a program")
+        words = f"cat {home}/node.json {home.parent}/keys\ntouch {home}/x {home.parent}/x\nls {home}"
+        server.want(boxed(f"set +e\ncat {place}/program; echo\n{words}\necho done"))
+        async with agent_in_process(server, home):
+            await until(lambda: is_final(server, "task_1"))
+    lines = server.text("task_1").splitlines()
+    assert (lines[0], lines[-1]) == ("a program", "done")
+    assert "node.json" not in lines
+    assert not {TOKEN, "canary"} & set(lines)
+    errors = [line.split(": ")[-1] for line in server.text("task_1", "err").splitlines()]
+    assert errors == ["No such file or directory"] * 2 + ["Read-only file system"] * 2
 
 
 def test_gpus_are_those_of_the_task(tmp_path: Path) -> None:

@@ -123,6 +123,8 @@ class ProcessRunner:
         result["NEXUS_CHECKPOINTS"] = str(self._home.run_checkpoints(order))
         for input_name in order.inputs:
             result[port_variable(input_name).replace("NEXUS_PORT_", "NEXUS_INPUT_")] = str(input_path(home, input_name))
+        if order.gpus:
+            result.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as the node counts them; else the fastest is first
         if ports:
             result.setdefault("PORT", str(next(iter(ports.values()))))
         return result

@@ -26,6 +26,7 @@ class Enclosure:
     writable: tuple[Path, ...]
     readable: tuple[Path, ...]
     private: Path  # for its temporary files and its HOME; goes with the task
+    hidden: tuple[Path, ...] = ()  # what would be seen because it lies where programs do
     gpus: tuple[int, ...] = ()
     cpu: float = 0.0
     memory_b: int = 0

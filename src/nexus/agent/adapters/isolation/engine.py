@@ -78,8 +78,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
         return [word for index in gpus for word in ("--device", f"nvidia.com/gpu={index}")]
 
     def end(self, container: str) -> list[str]:
-        """The words that kill and remove one at once; podman would give it ten seconds."""
-        return ["rm", "--force", *(["--time", "0"] if self.name == "podman" else []), container]
+        """The words that kill and remove one at once: it was started with no patience."""
+        return ["rm", "--force", container]
 
     def can_give_gpus(self) -> bool:
         """Whether NVIDIA's part for it is installed."""
@@ -167,6 +167,7 @@ def _output(argv: list[str], env: dict[str, str], given: bytes = b"", *, is_sure
 def _always(limits: bool) -> list[str]:
     """The machine's network, nothing pulled in passing, no second copy of the log, and limits that we may give."""
     words = ["--network", "host", "--pull", "never", "--log-driver", "none", "--security-opt", "no-new-privileges"]
+    words += ["--stop-timeout", "0"]
     words += rlimits()
     return words if limits else [*words, "--cgroups=disabled"]
 

@@ -116,11 +116,16 @@ class Isolation:
     def enclosure(
         self, order: TaskOrder, home: TaskHome, *readable: Path, writable: tuple[Path, ...] = ()
     ) -> Enclosure:
-        """What a task may touch: its own folders, the SDK, what the owner shares, and what is given here."""
+        """What a task may touch: its own folders, the SDK, what the owner shares, and what is given here.
+
+        Not the agent's folder, nor the server's, which may be around it: tokens, keys and other people's runs.
+        """
+        above = self._home.path.parent
         return Enclosure(
             writable=(home.work, home.outputs, home.spool, self._home.run_checkpoints(order), *writable),
             readable=(self._home.sdk, *self._shared, *readable),
             private=home.path / "private",
+            hidden=(self._home.path, *([above] if (above / "server.lock").exists() else [])),
             gpus=order.gpus,
             cpu=order.cpu,
             memory_b=order.memory_b,

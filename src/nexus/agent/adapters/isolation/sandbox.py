@@ -49,14 +49,19 @@ def sandboxed(bwrap: str, place: Path, program: Program, enclosure: Enclosure) -
     """The program of a place, inside. Raises UsageError for a variable that a shell cannot set."""
     argv = [bwrap, *_apart(), *_machine(), *_devices(enclosure.gpus)]
     argv += ["--bind", str(enclosure.tmp), "/tmp", "--bind", str(enclosure.tmp), "/var/tmp"]  # noqa: S108
-    for folder in (*enclosure.readable, place):
+    for folder in reversed(enclosure.hidden):
+        argv += ["--tmpfs", str(folder)]
+    within = [folder for folder in python_folders() if any(folder.is_relative_to(place) for place in enclosure.hidden)]
+    for folder in (*within, *enclosure.readable, place):
         argv += ["--ro-bind", os.path.realpath(folder), str(folder)]
     for folder in (*enclosure.writable, enclosure.home):
         argv += ["--bind", str(folder), str(folder)]
     env = {name: value for name, value in program.env.items() if name not in _OWNERS}
     variables = written_variables(place, env | {"HOME": str(enclosure.home)})
     inside = (SHELL, "-c", WITH_VARIABLES, str(variables))
-    argv += ["--remount-ro", "/", "--chdir", str(program.cwd), "--", *inside, *program.argv]
+    for folder in (Path("/"), *enclosure.hidden):
+        argv += ["--remount-ro", str(folder)]
+    argv += ["--chdir", str(program.cwd), "--", *inside, *program.argv]
     enter = (SHELL, "-c", _ENTER, str(place / "claim"), str(program.cwd), *inside)
     clean = {"PATH": os.environ.get("PATH", os.defpath)}
     return wrapped(program, tuple(argv), env=clean, shields=True, enter=enter, enter_tty=enter)
