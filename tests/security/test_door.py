@@ -295,3 +295,40 @@ async def test_a_stream_ends_when_its_reader_may_not_any_more(house: House, monk
 )
 def test_a_terminal_is_not_driven_by_what_a_job_wrote(written: str, shown: str) -> None:
     assert visible(written) == shown
+
+
+async def test_an_open_socket_ends_when_its_holder_may_not_any_more(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door_module, "_RECHECK_S", 0.0)
+    mia = await house.tenant("mia", "ours")
+    heard: list[str] = []
+
+    async def app(scope: dict[str, object], receive: object, send: object) -> None:
+        """Takes what comes, as a shell in a task does."""
+        scope["app"] = house.app
+        await send({"type": "websocket.accept"})  # type: ignore[operator]
+        while (message := await receive())["type"] != "websocket.disconnect":  # type: ignore[operator]
+            heard.append(message["text"])
+        heard.append("ended")
+
+    house.door._app = app  # type: ignore[assignment]
+    said: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+    sent: list[dict[str, object]] = []
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {mia.token}".encode())]
+    scope = {"type": "websocket", "path": "/x", "headers": headers, "query_string": b"", "client": None}
+    call = asyncio.ensure_future(house.door(scope, said.get, send))  # type: ignore[arg-type]
+    await said.put({"type": "websocket.receive", "text": "ls"})
+    while heard != ["ls"]:
+        await asyncio.sleep(0.01)
+    owner, _ = await house.owner()
+    await house.services.people.set_role(owner, "mia", None)  # of another project: nothing changes
+    await house.services.people.remove_user(owner, "mia")
+    await said.put({"type": "websocket.receive", "text": "rm -rf /"})
+    await asyncio.wait_for(call, 5)
+    assert heard == ["ls", "ended"]
+    assert sent[-1] == {"type": "websocket.close", "code": 1008}

@@ -4,7 +4,7 @@
   Addresses are no names, and pass.
 - Bodies that are too large or do not come; `infra.web.patience` does the same for heads.
 - Answers leave with headers that keep a browser from taking them for anything but what they are, and a stream of
-  events ends when whoever reads it may not any more.
+  events or a WebSocket ends when whoever has it open may not any more.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _STALL_S = 30.0  # between two pieces of a body
 _JSON_S = 60.0  # for all of one
 _STREAMED = ("PUT", "/v1/blobs/")  # of any size; who uploads is known before the first byte is read
 _RECHECK_S = 2.0  # how long a stream may go on after its reader's token was revoked
+_POLICY = 1008  # of a WebSocket's end: not allowed
 _SAFE_HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
@@ -86,7 +87,7 @@ class Door:
             visit = _Visit(scope, headers, receive, send, self._monotonic)
             await self._app(scope, visit.receive, visit.send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
+            await send({"type": "websocket.close", "code": _POLICY})
         else:
             answer = JSONResponse(refusal.as_dict(), refusal.status, {**_SAFE_HEADERS, "connection": "close"})
             await answer(scope, receive, send)
@@ -138,6 +139,12 @@ class _Visit:
 
     async def receive(self) -> Message:
         """The next piece. Raises HTTPException when there are too many, or none comes."""
+        if self._scope["type"] == "websocket":
+            message = await self._receive()
+            if message["type"] == "websocket.receive" and not await self._may_still_read():
+                await self.send({"type": "websocket.send"})
+                return {"type": "websocket.disconnect", "code": _POLICY}
+            return message
         if not self._is_reading:
             return await self._wait() if self._is_stream else await self._receive()
         patience_s = min(_STALL_S, max(0.0, self._until - self._monotonic()))
@@ -170,6 +177,11 @@ class _Visit:
             self._begin(message)
         elif self._is_stream and message["type"] == "http.response.body" and not await self._may_still_read():
             message = {"type": "http.response.body", "body": b""}
+            self._over.set()
+        elif message["type"] == "websocket.accept":
+            self._proven = self._monotonic()
+        elif message["type"] == "websocket.send" and not await self._may_still_read():
+            message = {"type": "websocket.close", "code": _POLICY}
             self._over.set()
         await self._send(message)
 
