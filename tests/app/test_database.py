@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +32,26 @@ def test_the_newest_migration_is_what_the_kinds_say(url: str) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), build_tables(KINDS)) == []
     engine.dispose()
+
+
+def test_a_new_database_is_as_one_that_was_migrated_and_goes_on_from_there(url: str) -> None:
+    open_records(url).close()
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert context.get_current_revision() == HEAD
+        assert compare_metadata(context, build_tables(KINDS)) == []
+    migrate(engine)
+    engine.dispose()
+
+
+def test_a_start_with_a_new_or_a_ready_database_imports_no_alembic(tmp_path: Path) -> None:
+    code = (
+        "import sys; from nexus.app.database import open_records;"
+        f"[open_records('sqlite:///{tmp_path}/nexus.db').close() for _ in range(2)]; print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_head_is_the_newest_file() -> None:

@@ -31,8 +31,10 @@ def open_records(url: str) -> SqlRecords:
             engine.connect().close()
             records.hold()
             with engine.connect() as connection:
-                current = _current(connection)
-            if current != HEAD:  # importing Alembic takes longer than a start should
+                current, is_new = _current(connection), not sa.inspect(connection).get_table_names()
+            if is_new:
+                create(engine)
+            elif current != HEAD:  # importing Alembic takes longer than a start should
                 migrate(engine)
     except BaseException:
         records.close()
@@ -64,6 +66,15 @@ def _answers(engine: sa.Engine) -> Iterator[None]:
         if engine.dialect.name == "sqlite":
             hint = "Does another program hold the file? If it is damaged, put a backup in its place or move it away."
         raise UnavailableError(f"cannot open the database {where}: {error.orig}", hint=hint) from error
+
+
+def create(engine: sa.Engine) -> None:
+    """The newest schema in an empty database, at once: what all migrations lead to, as a test holds."""
+    tables = build_tables(KINDS)
+    version = sa.Table("alembic_version", tables, sa.Column("version_num", sa.String(32), primary_key=True))
+    with engine.begin() as connection:
+        tables.create_all(connection)
+        connection.execute(sa.insert(version).values(version_num=HEAD))
 
 
 def migrate(engine: sa.Engine) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from nexus.kernel.errors import ConflictError
 from nexus.track.adapters import metrics_tables as t
@@ -154,7 +153,7 @@ class Writer:
         if not rows:
             return
         keys = [column.name for column in table.primary_key]
-        insert = sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)
+        insert = _insert_or(table, is_sqlite=self._is_sqlite)
         changed = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
         connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), rows)
 
@@ -231,3 +230,14 @@ def _null(value: float) -> float | None:
 
 def _nan(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def _insert_or(table: sa.Table, *, is_sqlite: bool) -> Any:
+    """An insert that may say what to do on a conflict. Only the database's own dialect is imported."""
+    if is_sqlite:
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
