@@ -18,7 +18,7 @@ from nexus.infra.hints import Hints
 from nexus.infra.web.auth import SESSION_COOKIE
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Role
-from nexus.launch.model import RUNS, RolePlan, RunPlan, RunState, TaskState
+from nexus.launch.model import MACHINES, RUNS, Capacity, Machine, Offer, RolePlan, RunPlan, RunState, TaskState
 from nexus.studio.pages import PAGES
 from nexus.studio.pages.run import in_words
 from nexus.studio.render import STATIC
@@ -372,6 +372,15 @@ async def test_nodes_show_what_is_held_of_them(visit: Visit) -> None:
     await visit.house.task(run, node)
     page = await visit.text("/nodes")
     for said in ("2 of 8 cores", "4 GB of 32 GB", "$1.50 per hour", "site=lab", f"/runs/{run.id}"):
+        assert said in page
+
+
+async def test_machines_that_are_starting_stand_among_the_nodes(visit: Visit) -> None:
+    offer = Offer(id="ssh:lab/gpu-07", provider="ssh", machine="gpu-07", capacity=Capacity(), price=0.5)
+    machine = Machine(id="mach_1", project=PROJECT, created=1.0, fleet="fleet_1", offer=offer, run="run_1")
+    await visit.house.records.apply((MACHINES, machine))
+    page = await visit.text("/nodes")
+    for said in ("gpu-07", "wanted", "$0.50 per hour", "/runs/run_1"):
         assert said in page
 
 

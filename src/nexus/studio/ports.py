@@ -13,7 +13,7 @@ from nexus.kernel.clock import Clock
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Principal
 from nexus.launch.core.costing import By, CostReport
-from nexus.launch.model import Node, Run, Task
+from nexus.launch.model import Machine, Node, Run, Task
 from nexus.store.model import Launched, Preview, TemplateView
 
 
@@ -75,6 +75,10 @@ class Launch(Protocol):
 
     async def nodes(self, who: Principal) -> list[Node]:
         """The project's machines."""
+        ...
+
+    async def coming(self, who: Principal) -> list[Machine]:
+        """Machines that providers start for the project now, or end."""
         ...
 
 

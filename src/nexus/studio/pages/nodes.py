@@ -48,9 +48,10 @@ def _routes(router: APIRouter, site: Site) -> None:
     @router.get("/nodes")
     async def nodes(request: Request, who: Viewer) -> HTMLResponse:
         machines = await _machines(site, who)
+        coming = await site.services.launch.coming(who)
         if is_fragment(request):
-            return HTMLResponse(site.render.fragment("_nodes.html", machines=machines))
-        return HTMLResponse(site.render.page(request, "nodes.html", "nodes", machines=machines))
+            return HTMLResponse(site.render.fragment("_nodes.html", machines=machines, coming=coming))
+        return HTMLResponse(site.render.page(request, "nodes.html", "nodes", machines=machines, coming=coming))
 
 
 page = Page("Nodes", "/nodes", "nodes", _routes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nexus.kernel.events import Event
-from nexus.kernel.identity import Principal
+from nexus.kernel.identity import Principal, Role
 from nexus.kernel.records import Records, Value
-from nexus.launch.model import RUNS, TASKS, Node, Run, Task
+from nexus.launch.model import MACHINE_LIFE, MACHINES, RUNS, TASKS, Machine, MachineState, Node, Run, Task
 from nexus.launch.service.launch import Launch
 
 _LOOK_AT_MOST = 5_000  # runs that one text search goes through
@@ -67,6 +67,11 @@ class LaunchSource:
 
     async def nodes(self, who: Principal) -> list[Node]:
         return await self._service.nodes(who)
+
+    async def coming(self, who: Principal) -> list[Machine]:
+        who.need(Role.VIEWER)
+        states = [str(state) for state in MACHINE_LIFE.live if state is not MachineState.UP]
+        return await self._records.find(MACHINES, {"project": who.project, "state": states})
 
 
 def _says(run: Run, text: str) -> bool:
