@@ -303,6 +303,7 @@ async def test_an_open_socket_ends_when_its_holder_may_not_any_more(
     monkeypatch.setattr(door_module, "_RECHECK_S", 0.0)
     mia = await house.tenant("mia", "ours")
     heard: list[str] = []
+    first = asyncio.Event()
 
     async def app(scope: dict[str, object], receive: object, send: object) -> None:
         """Takes what comes, as a shell in a task does."""
@@ -310,6 +311,7 @@ async def test_an_open_socket_ends_when_its_holder_may_not_any_more(
         await send({"type": "websocket.accept"})  # type: ignore[operator]
         while (message := await receive())["type"] != "websocket.disconnect":  # type: ignore[operator]
             heard.append(message["text"])
+            first.set()
         heard.append("ended")
 
     house.door._app = app  # type: ignore[assignment]
@@ -323,8 +325,7 @@ async def test_an_open_socket_ends_when_its_holder_may_not_any_more(
     scope = {"type": "websocket", "path": "/x", "headers": headers, "query_string": b"", "client": None}
     call = asyncio.ensure_future(house.door(scope, said.get, send))  # type: ignore[arg-type]
     await said.put({"type": "websocket.receive", "text": "ls"})
-    while heard != ["ls"]:
-        await asyncio.sleep(0.01)
+    await asyncio.wait_for(first.wait(), 5)
     owner, _ = await house.owner()
     await house.services.people.set_role(owner, "mia", None)  # of another project: nothing changes
     await house.services.people.remove_user(owner, "mia")

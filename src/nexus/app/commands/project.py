@@ -30,9 +30,10 @@ def create(shell: Shell, name: str) -> None:
 def list_projects(shell: Shell) -> None:
     """List the projects that you are in."""
     from nexus.access.faces.client import AccessClient
+    from nexus.infra.http_client import HttpClient
 
-    client = AccessClient(shell.http)
-    found, here = client.projects(), client.me().project
+    client = AccessClient(HttpClient(shell.http.url, shell.http.token))  # the project that is used may be gone
+    found, here = client.projects(), shell.http.project or client.me().project
     if shell.json:
         shell.emit(found)
         return
