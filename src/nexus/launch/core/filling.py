@@ -38,10 +38,11 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A place, or why there is none; `lenders` are the reservations on whose room it is."""
+    """A place, or why there is none; `lenders` are the reservations on whose room it is, until it is needed there."""
 
     placement: Placement
     lenders: Sequence[Reservation] = ()
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Filling:
     def _refresh_reservations(self) -> None:
         """What became free where room is kept is kept too: its run is tried again, and those who might borrow it."""
         standing = self._standing
-        stale = [one for one in standing.reservations.values() if one.stale]
+        stale = sorted((one for one in standing.reservations.values() if one.stale), key=lambda one: one.order)
         for one in stale:
             one.refresh(standing.rooms)
             line = standing.queue.line_of(one.run)
@@ -204,8 +205,7 @@ class Filling:
                 hopeless.add(wanted[0][0])
                 continue
             leases += self._lease(run, found)
-            kept = [one.at for one in found.lenders if one.at is not None]
-            run = replace(run, until=min(kept)) if kept else run
+            run = replace(run, until=found.until) if found.until is not None else run
         return leases, run, refused
 
     def _find(self, run: Run, wanted: Sequence[Place], spent: float) -> _Found:
@@ -219,13 +219,15 @@ class Filling:
             return rooms.place(run.plan, wanted, spent=spent, policy=self._policy, project=run.project)
 
         own = standing.reservations.get(run.id)
-        shadows = list(own.shadows) if own is not None else []
+        lenders, until = self._room.below(run), None
+        shadows = [shadow for one in (*lenders, *([own] if own is not None else [])) for shadow in one.shadows]
         with rooms.as_if_ended(shadows):
             placement = place()
-        lenders: Sequence[Reservation] = ()
         if not placement.fits:
-            borrowed, lenders = self._room.borrow(run, place)
-            placement = borrowed or placement
+            borrowed, others = self._room.borrow(run, place)
+            if borrowed is not None:
+                placement, lenders = borrowed, [*lenders, *others]
+                until = min((one.at for one in others if one.at is not None), default=None)
         if not placement.fits:
             with rooms.as_if_ended(shadows):
                 keep = self._room.make(run, wanted, place)
@@ -235,7 +237,9 @@ class Filling:
                 standing.reserve(keep)
             return _Found(placement)
         dear = self._capped(run, Amount(price=placement.price))
-        return _Found(Placement(reason=dear)) if dear else _Found(placement, lenders)
+        used = {one.node for one in placement.assignments}
+        touched = [one for one in lenders if one.nodes & used]
+        return _Found(Placement(reason=dear)) if dear else _Found(placement, touched, until)
 
     def _capped(self, run: Run, more: Amount) -> str:
         """Why the project's quota does not allow this much more; empty when it does."""

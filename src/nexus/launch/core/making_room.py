@@ -13,7 +13,7 @@ from nexus.kernel.errors import NexusError
 from nexus.launch.core.exits import Place
 from nexus.launch.core.lifecycle import Progress, preempt
 from nexus.launch.core.policy import Policy
-from nexus.launch.core.queue.reservations import Reservation, ends_in_time, known_ends, needs_of, opening
+from nexus.launch.core.queue.reservations import Reservation, ends_in_time, known_ends, needs_of, opening, order_of
 from nexus.launch.core.queue.victims import candidate, choose, may_preempt
 from nexus.launch.core.standing import Standing
 from nexus.launch.model import Placement, Run, RunState, Task
@@ -45,6 +45,11 @@ class MakingRoom:
         taken, self._taken = self._taken, []
         return taken
 
+    def below(self, run: Run) -> list[Reservation]:
+        """The reservations of runs that come after this one: what they keep, it may have."""
+        order = order_of(run)
+        return [one for one in self._standing.reservations.values() if one.run != run.id and one.order > order]
+
     def borrow(self, run: Run, place: Asked) -> tuple[Placement | None, list[Reservation]]:
         """Backfill: a place on room that is kept for others, if the run is surely over before they need it."""
         standing = self._standing
@@ -54,8 +59,8 @@ class MakingRoom:
         lenders = [one for one in kept if one.run != run.id and ends_in_time(run, self._now, one.at)]
         if not lenders:
             return None, []
-        own = [one for one in kept if one.run == run.id]
-        with standing.rooms.as_if_ended([shadow for one in (*lenders, *own) for shadow in one.shadows]):
+        free = [*lenders, *self.below(run), *(one for one in kept if one.run == run.id)]
+        with standing.rooms.as_if_ended([shadow for one in free for shadow in one.shadows]):
             placement = place()
         used = {one.node for one in placement.assignments}
         return (placement, [one for one in lenders if one.nodes & used]) if placement.fits else (None, [])
@@ -140,7 +145,7 @@ class MakingRoom:
         others = sorted(standing.reservations.values(), key=lambda one: one.order)
         if len(others) < self._policy.reservations:
             return True
-        if others[-1].order < (-run.plan.priority, run.created, run.id):
+        if others[-1].order < order_of(run):
             return False
         standing.cancel_reservation(others[-1].run)
         return True

@@ -73,6 +73,11 @@ class Reservation:
             self.shadows.append(shadow)
 
 
+def order_of(run: Run) -> tuple[int, float, str]:
+    """As `Reservation.order`."""
+    return (-run.plan.priority, run.created, run.id)
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """A place that will be: by when, and once which tasks have ended."""
