@@ -20,12 +20,14 @@ from nexus.infra.http_client import HttpClient
 from nexus.infra.records.memory import MemoryRecords
 from nexus.infra.web.errors import answer_errors
 from nexus.kernel.identity import Principal, PrincipalKind, Role
-from nexus.launch.faces import agent_api, api
+from nexus.launch.faces import agent_api, api, fleets_api
 from nexus.launch.faces.client import LaunchClient
 from nexus.launch.model import Run, TaskState
+from nexus.launch.ports import Machinery
 from nexus.launch.protocol import Desired, Join, Joined, Report, TaskOrder, TaskReport
 from nexus.launch.service import Launch
 from tests.launch.build import info
+from tests.launch.providers.fake import Cloud, FakeProvider, Tokens, offer
 
 
 class Tracker:
@@ -58,6 +60,7 @@ class Site:
     access: Access
     web: TestClient
     tokens: dict[Role, str] = field(default_factory=dict)
+    cloud: Cloud = field(default_factory=Cloud)  # whose hosts a fleet of the provider `fake` could start
 
     def http(self, token: str) -> HttpClient:
         return HttpClient("http://testserver", token, transport=Bridge(self.web))
@@ -117,12 +120,15 @@ def site() -> Iterator[Site]:
     async def mint(run: Run) -> str:
         return f"token-of-{run.id}"
 
-    launch = Launch(records, clock, system_entropy, hints=Hints(), tracker=Tracker(), mint=mint)
+    cloud = Cloud(hosts=[offer("h1"), offer("h2", 0.5, unavailable="its disk is full")])
+    machinery = Machinery(providers=FakeProvider(cloud), tokens=Tokens(), url="http://testserver")
+    launch = Launch(records, clock, system_entropy, hints=Hints(), tracker=Tracker(), mint=mint, machinery=machinery)
     access = Access(records, clock, system_entropy, b"k" * 32, is_live=RunsByRecords(records).is_live)
     app = FastAPI()
     app.state.authenticate = access.authenticate
     answer_errors(app)
     app.include_router(api.router(launch, access))
     app.include_router(agent_api.router(launch, access))
+    app.include_router(fleets_api.router(launch))
     with TestClient(app) as web:
-        yield Site(launch, access, web)
+        yield Site(launch, access, web, cloud=cloud)
