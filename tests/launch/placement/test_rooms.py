@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -13,7 +14,7 @@ from nexus.launch.core.placement.rooms import Need, Rooms, need_key
 from nexus.launch.core.policy import Policy
 from nexus.launch.model import Capacity, Gpu, GpuNeed, Needs, Node, NodeState, RolePlan, Task
 from tests.launch.build import GB, plan, role, task
-from tests.launch.placement.oracle import scan
+from tests.launch.placement.oracle import ranked, scan
 
 POLICY = Policy()
 A100 = Gpu("NVIDIA A100-SXM4-40GB", 40 * GB)
@@ -21,7 +22,7 @@ H100 = Gpu("NVIDIA H100 80GB HBM3", 80 * GB)
 RTX = Gpu("NVIDIA GeForce RTX 4090", 24 * GB)
 
 GPUS = st.sampled_from([(), (A100,), (A100,) * 4, (H100,) * 2, (H100,) * 8, (RTX, RTX, A100), (RTX,) * 2])
-NODE = st.fixed_dictionaries(
+WILD = st.fixed_dictionaries(
     {
         "capacity": st.builds(
             Capacity,
@@ -41,7 +42,20 @@ NODE = st.fixed_dictionaries(
         "state": st.sampled_from([NodeState.ONLINE] * 5 + [NodeState.DRAINING]),
     }
 )
-NEEDS = st.builds(
+ALIKE = st.fixed_dictionaries(  # many nodes are: then ties decide, and tasks meet on one node
+    {
+        "capacity": st.sampled_from(
+            [Capacity(16.0, 64 * GB, 100 * GB, (A100,) * 4), Capacity(24.0, 100 * GB, 100 * GB, (A100,) * 4)]
+        ),
+        "price": st.sampled_from([0.0, 1.0, 1.01]),
+        "spot": st.sampled_from([False, False, True]),
+        "region": st.sampled_from(["eu-north-1", "eu-west-1"]),
+        "network": st.sampled_from(["lan1", "lan2", "lan3"]),
+        "project": st.just("p"),
+    }
+)
+NODE = st.one_of(ALIKE, ALIKE, WILD)
+WILD_NEEDS = st.builds(
     Needs,
     cpu=st.sampled_from([Range(), Range(), Range(0.5), Range(1), Range(2, 4), Range(3)]),
     memory_b=st.sampled_from([Range(), Range(), Range(GB), Range(2 * GB, 8 * GB), Range(5 * GB)]),
@@ -59,10 +73,17 @@ NEEDS = st.builds(
     regions=st.sampled_from([(), (), ("eu-*",), ("us-east-1", "eu-west-?")]),
     spot=st.sampled_from(["auto", "auto", "only", "never"]),
 )
+LIGHT_NEEDS = st.builds(
+    Needs,
+    cpu=st.sampled_from([Range(), Range(1), Range(5)]),
+    memory_b=st.sampled_from([Range(), Range(20 * GB)]),
+    gpu=st.builds(GpuNeed, count=st.sampled_from([0, 0, 1, 1, 2, 3])),
+)
+NEEDS = st.one_of(LIGHT_NEEDS, LIGHT_NEEDS, WILD_NEEDS)
 ROLE = st.builds(
     lambda needs, isolation: role(needs=needs, isolation=isolation),
     needs=NEEDS,
-    isolation=st.sampled_from(["", "", "", "sandbox", "container"]),
+    isolation=st.sampled_from(["", "", "", "", "", "sandbox", "container"]),
 )
 
 
@@ -79,7 +100,7 @@ def picture(rooms: Rooms) -> list[Any]:
 class Changes(RuleBasedStateMachine):
     """Any order of changes, and after each any question."""
 
-    @initialize(first=st.lists(NODE, max_size=6))
+    @initialize(first=st.lists(NODE, min_size=3, max_size=8))
     def begin(self, first: list[dict[str, Any]]) -> None:
         self.rooms = Rooms()
         self.nodes: dict[str, Node] = {}
@@ -125,6 +146,26 @@ class Changes(RuleBasedStateMachine):
                 self.tasks[held.id] = held
                 self.rooms.hold(held)
                 self.rooms.hold(held)
+
+    @rule(of=ROLE, count=st.integers(2, 5), style=st.sampled_from(["", "", "pack", "spread"]))
+    def ask_for_one_network(self, of: RolePlan, count: int, style: str) -> None:
+        """The cheapest of all networks, each scanned by itself."""
+        of_plan = plan(of, network="fast", placement=style)
+        wanted = [(of.name, index) for index in range(count)]
+        networks: dict[str, list[Node]] = {}
+        for node in self.nodes.values():
+            networks.setdefault(node.network or node.id, []).append(node)
+        each = [
+            sum(ranked(of, self.nodes[one[2]], POLICY) for one in found)
+            for nodes in networks.values()
+            if (found := scan(of_plan, wanted, nodes, self.tasks.values(), policy=POLICY)) is not None
+        ]
+        answer = self.rooms.place(of_plan, wanted)
+        assert answer.fits == bool(each)
+        if each:
+            assert len({self.nodes[one.node].network or one.node for one in answer.assignments}) == 1
+            price = sum(ranked(of, self.nodes[one.node], POLICY) for one in answer.assignments)
+            assert price == pytest.approx(min(each))
 
     @rule(of=ROLE, data=st.data())
     def ask_under_a_cap(self, of: RolePlan, data: st.DataObject) -> None:
@@ -178,5 +219,5 @@ class Changes(RuleBasedStateMachine):
             assert self.rooms.room(node) == fresh.room(node)
 
 
-Changes.TestCase.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
+Changes.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 TestChanges = Changes.TestCase
