@@ -12,6 +12,7 @@ from nexus.app.cli import COMMANDS, SECTIONS, TABLE
 from nexus.deploy.core.engines import ENGINES
 from nexus.federate.core.algorithms import ALGORITHMS
 from nexus.kernel.registry import Registry
+from nexus.launch.adapters.providers import PROVIDERS
 from nexus.launch.core.jobfile.dialects import DIALECTS
 from nexus.launch.core.jobkind import KINDS
 from nexus.store.templates import TEMPLATES
@@ -40,8 +41,9 @@ def targets(registry: Registry[object] | Registry[click.Command] | Registry[Page
         (ALGORITHMS, modules("nexus/federate/core/algorithms/*.py")),
         (KINDS, modules("nexus/launch/core/kinds/*.py", "nexus/*/core/jobsection.py")),
         (DIALECTS, modules("nexus/launch/core/jobfile/dialects/*.py")),
+        (PROVIDERS, modules("nexus/launch/adapters/providers/*.py")),
     ],
-    ids=["commands", "pages", "algorithms", "kinds", "dialects"],
+    ids=["commands", "pages", "algorithms", "kinds", "dialects", "providers"],
 )
 def test_files_and_lines_agree(table: Registry[object], files: Iterable[str]) -> None:
     assert targets(table) == set(files)

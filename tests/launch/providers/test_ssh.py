@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import pytest
 from nexus.kernel.errors import UsageError
 from nexus.launch.adapters.providers.ssh import Ssh
 from nexus.launch.adapters.ssh.hosts import read_hosts
+from nexus.launch.adapters.ssh.link import Link, Trust
 from nexus.launch.adapters.ssh.parcel import parcel
+from nexus.launch.adapters.ssh.tunnel import Tunnel
 from nexus.launch.model import Fleet, Machine, Offer
 from nexus.launch.ports import Surroundings
 from nexus.launch.protocol import Ticket
@@ -134,6 +137,53 @@ async def test_nexus_is_brought_once_and_a_broken_connection_is_made_again_on_th
     await provider.stop(fleet, machine)
     with pytest.raises(OSError, match=r"refused|Connect call failed"):
         await asyncio.open_connection("127.0.0.1", port)
+
+
+async def taken(port: int) -> socket.socket:
+    """A listener on this port, as soon as the last one's processes are gone."""
+    for _ in range(250):
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError:
+            await asyncio.sleep(0.02)
+    raise AssertionError(f"{port} does not become free")
+
+
+async def test_a_tunnel_leads_to_the_server_and_moves_when_its_port_is_taken(
+    new_host: Callable[..., Sshd], tmp_path: Path
+) -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"the server")
+        writer.close()
+
+    async def ask(port: int) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        said = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return said
+
+    urls: asyncio.Queue[str] = asyncio.Queue()
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    host = new_host("h1")
+    listed = read_hosts({"hosts": [host.entry("h1")]})
+    link = Link(listed.hosts[0], Trust((), tmp_path / "pins", new=True))
+    tunnel = Tunnel(link, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", urls.put, pause_s=0.01)
+    try:
+        await tunnel.open(0)
+        port = tunnel.port
+        assert await ask(port) == b"the server"
+        host.stop()
+        with await taken(port):  # somebody else is faster
+            host.start()
+            moved = await asyncio.wait_for(urls.get(), 30)
+        assert moved == tunnel.url
+        assert tunnel.port != port
+        assert await ask(tunnel.port) == b"the server"
+    finally:
+        await tunnel.close()
+        link.close()
+        server.close()
 
 
 def test_settings_are_checked_and_shared_ones_reach_every_host() -> None:

@@ -160,7 +160,8 @@ class Ssh:
     def _hang_up(self, fleet: Fleet, hosts: HostList) -> None:
         """Connections to hosts that are in the list no more, and that no machine needs."""
         for key, link in list(self._links.items()):
-            if key[0] == fleet.id and hosts.find(key[1]) is None and not self._tunnels:
+            needed = any(tunnel.link is link for tunnel in self._tunnels.values())
+            if key[0] == fleet.id and hosts.find(key[1]) is None and not needed:
                 link.close()
                 del self._links[key]
 

@@ -15,7 +15,7 @@ from nexus.kernel.errors import NexusError, UnavailableError
 from nexus.launch.adapters.ssh.link import Link
 
 log = structlog.get_logger()
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_LONGEST_PAUSE_S = 30.0
 _REFUSED = 6  # tries for a port that somebody else has, most often the ghost of our own last connection
 _PATIENCE_S = 20.0
 _LOOPBACK = ("127.", "localhost", "[::1]", "::1")
@@ -42,10 +42,11 @@ class Tunnel:
     If it does not, another port is taken, and `moved` tells the agent its new URL.
     """
 
-    def __init__(self, link: Link, server: str, moved: Moved) -> None:
-        self._link = link
+    def __init__(self, link: Link, server: str, moved: Moved, *, pause_s: float = 0.5) -> None:
+        self.link = link
         self._target = (urlsplit(server).hostname or "127.0.0.1", port_of(server) or 80)
         self._moved = moved
+        self._pause_s = pause_s  # before the first new try; doubles
         self.port = 0
         self._open = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
@@ -62,14 +63,14 @@ class Tunnel:
             await self.close()
         if self._keeping is None:
             self.port, self._trouble = port, None
-            self._keeping = asyncio.create_task(self._keep(), name=f"tunnel {self._link.host.name}")
+            self._keeping = asyncio.create_task(self._keep(), name=f"tunnel {self.link.host.name}")
         opened = asyncio.create_task(self._open.wait())
         try:
             await asyncio.wait([opened, self._keeping], timeout=_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
             opened.cancel()
         if not self._open.is_set():
-            why = self._trouble or UnavailableError(f"no way back from {self._link.host.name}")
+            why = self._trouble or UnavailableError(f"no way back from {self.link.host.name}")
             raise UnavailableError(why.message, hint=why.hint)
 
     async def close(self) -> None:
@@ -80,17 +81,17 @@ class Tunnel:
             await asyncio.gather(keeping, return_exceptions=True)
 
     async def _keep(self) -> None:
-        pause, refused = _FIRST_PAUSE_S, 0
+        pause, refused = self._pause_s, 0
         while True:
             try:
                 await self._hold(move=refused >= _REFUSED)
-                pause, refused = _FIRST_PAUSE_S, 0  # it was open, and broke
+                pause, refused = self._pause_s, 0  # it was open, and broke
             except UnavailableError as error:
                 self._trouble = error
                 refused += bool(error.details.get("refused"))
             except NexusError as error:
                 self._trouble = error
-            log.info("ssh.tunnel_broken", host=self._link.host.name, port=self.port, again_in_s=pause)
+            log.info("ssh.tunnel_broken", host=self.link.host.name, port=self.port, again_in_s=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
@@ -98,16 +99,16 @@ class Tunnel:
         """Open it, and wait until it breaks."""
         import asyncssh
 
-        connection = await self._link.connected()
+        connection = await self.link.connected()
         wanted = 0 if move else self.port
         try:
             listener = await connection.forward_remote_port("127.0.0.1", wanted, *self._target)
         except asyncssh.ChannelListenError as error:
-            why = f"{self._link.host.name} refuses to listen on its own port {wanted or '(any)'} for us"
+            why = f"{self.link.host.name} refuses to listen on its own port {wanted or '(any)'} for us"
             hint = "Does its sshd say `AllowTcpForwarding no`? Then give the server a public_url that it can reach."
             raise UnavailableError(why, hint=hint, refused=True) from error
         except (OSError, asyncssh.Error) as error:
-            raise UnavailableError(f"{self._link.host.name} was lost: {error}") from error
+            raise UnavailableError(f"{self.link.host.name} was lost: {error}") from error
         try:
             known, self.port = self.port, listener.get_port()
             if move and known:
