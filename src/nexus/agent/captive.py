@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+_HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: what loses its parent becomes our child, not init's
 _DOUBT_S = "0.3"  # who ends an allocation ends tasks and agent alike, and a task may go first: it is not its own end
 _GRACE_S = 10.0  # between TERM and KILL for tasks; Slurm itself gives 30 s by default
@@ -24,6 +25,7 @@ _GRACE_S = 10.0  # between TERM and KILL for tasks; Slurm itself gives 30 s by d
 def main(args: list[str]) -> int:
     """The agent's exit code; 2 when there is no ticket."""
     ticket, scratch = Path(args[0]), Path(args[1])
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)  # heard in one place: none comes in a moment that has no ear
     _adopt()
     home = Path(tempfile.mkdtemp(prefix="nexus-", dir=scratch))
     try:
@@ -33,14 +35,28 @@ def main(args: list[str]) -> int:
         shutil.rmtree(home, ignore_errors=True)
         return 2
     environ = os.environ | {"NEXUS_DOUBT_S": _DOUBT_S}
-    agent = subprocess.Popen([sys.executable, "-m", "nexus.agent", str(home)], env=environ, stdin=subprocess.DEVNULL)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: agent.terminate())
+    words = [sys.executable, "-m", "nexus.agent", str(home)]
+    agent = subprocess.Popen(words, env=environ, stdin=subprocess.DEVNULL, preexec_fn=_unblock)  # noqa: PLW1509
     try:
-        return agent.wait()
+        return _watch(agent)
     finally:
         _end_all()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _watch(agent: subprocess.Popen[bytes]) -> int:
+    """The agent's exit code, once it has ended; it is told to end when we are."""
+    while True:
+        if signal.sigwait(_HEARD) != signal.SIGCHLD:
+            os.kill(agent.pid, signal.SIGTERM)  # it has not been buried, so the number is still its own
+        elif agent.pid in (ended := _bury()):
+            agent.returncode = ended[agent.pid]
+            return agent.returncode
+
+
+def _unblock() -> None:
+    """In the agent's process, before it becomes one."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
 
 
 def _adopt() -> None:
@@ -76,12 +92,15 @@ def _signal_all(number: int) -> None:
             continue
 
 
-def _bury() -> None:
+def _bury() -> dict[int, int]:
+    """Children that have ended, those that we adopted too, with their exit codes."""
+    ended = {}
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended[found[0]] = os.waitstatus_to_exitcode(found[1])
     except ChildProcessError:
         pass
+    return ended
 
 
 def _descendants() -> list[int]:

@@ -170,6 +170,21 @@ def dead(cluster: slurmd.Cluster, tmp_path: Path) -> Path:
     return tmp_path / "slurm.conf"
 
 
+async def test_nodes_that_cannot_reach_the_server_are_not_started_in_vain(
+    provider: Slurm, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await a_machine(provider, fleet, "apart")
+    told = await provider._ask(fleet, "scontrol", "--detail", "--oneliner", "show", "nodes")
+
+    async def elsewhere(_: Fleet, program: str, *words: str) -> str:
+        return told.replace("NodeAddr=127.0.0.1", "NodeAddr=10.0.0.7").replace("NodeHostName=", "NodeHostName=far-")
+
+    monkeypatch.setattr(provider, "_ask", elsewhere)
+    with pytest.raises(UsageError, match="cannot reach this server") as refused:
+        await provider.start(fleet, machine, TICKET)
+    assert "public_url" in refused.value.hint
+
+
 async def test_a_cluster_that_does_not_answer_is_unavailable(provider: Slurm, fleet: Fleet, dead: Path) -> None:
     away = replace(fleet, settings={**fleet.settings, "conf": str(dead)})
     with pytest.raises(UnavailableError, match="lab"):

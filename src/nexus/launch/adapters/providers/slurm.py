@@ -10,17 +10,19 @@ import asyncio
 import difflib
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from nexus.kernel.errors import MissingError, NoCapacityError, UnavailableError, UsageError
 from nexus.kernel.units import parse_bytes, parse_seconds
-from nexus.launch.adapters.slurm.nodes import gres_of, offers_of, read_nodes, read_partitions
+from nexus.launch.adapters.slurm.nodes import SlurmNode, gres_of, offers_of, read_nodes, read_partitions
 from nexus.launch.model import Fleet, Machine, Offer
 from nexus.launch.ports import MachineSighting, Surroundings
 from nexus.launch.protocol import Ticket
@@ -41,6 +43,7 @@ SETTINGS = {
     "scratch": "a folder on each node for the agent; else /tmp",
     "conf": "the slurm.conf to use; else what the commands find",
 }
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LISTS = ("partitions", "spot")
 _MAPS = ("labels", "gpu_memory")
 _ALIVE = frozenset({"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "RESIZING", "REQUEUED", "SIGNALING"})
@@ -99,6 +102,7 @@ class Slurm:
         known = await self._jobs(fleet, [machine.id])
         if machine.id in known:
             return {"job": known[machine.id].job}
+        await self._need_reach(fleet, machine, ticket.url)
         folder = self._place(fleet, machine)
         _write_ticket(folder, replace(ticket, capacity=machine.offer.capacity))  # of a node that others use too
         job = await self._ask(fleet, "sbatch", *self._words(fleet, machine, folder))
@@ -117,6 +121,19 @@ class Slurm:
     async def close(self) -> None:
         """Nothing is held open."""
 
+    async def _need_reach(self, fleet: Fleet, machine: Machine, url: str) -> None:
+        """Refuse what would wait in vain: a server of this machine only, and nodes elsewhere. Raises UsageError."""
+        if (urlsplit(url).hostname or "") not in _LOOPBACK:
+            return
+        nodes = read_nodes(await self._ask(fleet, "scontrol", "--detail", "--oneliner", "show", "nodes"))
+        here = socket.gethostname()
+        there = [node.name for node in nodes.get(_partition(machine), ()) if not _is_here(node, here)]
+        if there:
+            raise UsageError(
+                f"{there[0]} cannot reach this server at {url}, which only its own machine can",
+                hint="Set `host` and `public_url` to an address that the nodes see (config.toml, or NEXUS_PUBLIC_URL).",
+            )
+
     def _words(self, fleet: Fleet, machine: Machine, folder: Path) -> list[str]:
         """What sbatch is told. The script's own arguments name the ticket's file, never what is in it."""
         settings, capacity = fleet.settings, machine.offer.capacity
@@ -124,7 +141,7 @@ class Slurm:
         words = [
             "--parsable",
             f"--job-name={machine.id}",
-            f"--partition={machine.offer.machine.partition('/')[0]}",
+            f"--partition={_partition(machine)}",
             "--nodes=1",
             "--ntasks=1",
             f"--cpus-per-task={max(1, int(capacity.cpu))}",
@@ -205,6 +222,15 @@ class _Job(msgspec.Struct, frozen=True):
     name: str
     state: str
     reason: str
+
+
+def _partition(machine: Machine) -> str:
+    return machine.offer.machine.partition("/")[0]
+
+
+def _is_here(node: SlurmNode, here: str) -> bool:
+    """Whether the node is the server's own machine."""
+    return node.address in _LOOPBACK or node.host.partition(".")[0] == here.partition(".")[0]
 
 
 def _checked(name: str, value: Any) -> Any:

@@ -51,6 +51,8 @@ class SlurmNode:
     free_cpus: int
     free_memory_mb: int
     free_gpus: tuple[tuple[str, int], ...]
+    host: str = ""
+    address: str = ""
 
 
 def read_nodes(text: str) -> dict[str, list[SlurmNode]]:
@@ -156,6 +158,8 @@ def _node(words: Mapping[str, str]) -> SlurmNode:
         free_cpus=cpus - _number(words.get("CPUAlloc")),
         free_memory_mb=max(0, counted - _number(words.get("AllocMem"))),
         free_gpus=tuple(sorted((name, count - used[name]) for name, count in gpus.items())),
+        host=words.get("NodeHostName", ""),
+        address=words.get("NodeAddr", ""),
     )
 
 
