@@ -73,22 +73,26 @@ class Drive:
         self.late: list[float] = []
         self.joined = self.lost = 0
         self.over = False
+        self.expected = 0
+        self.all_joined = asyncio.Event()
 
     def heard(self, late_s: float, *, first: bool) -> None:
         self.joined += first
+        if self.joined == self.expected:
+            self.all_joined.set()
         if not first:
             self.late.append(late_s)
 
     async def run(self, port: int, tokens: list[str], seconds: float) -> None:
         loop = asyncio.get_running_loop()
+        self.expected = len(tokens)
         for number, token in enumerate(tokens):
             delay_s = HEARTBEAT_S * number / len(tokens)
             await loop.create_connection(
                 lambda t=token, n=number, d=delay_s: Agent(self, t, f"n{n}", d), "127.0.0.1", port
             )  # type: ignore[misc]
         print("connected", flush=True)
-        while self.joined < len(tokens):
-            await asyncio.sleep(0.1)
+        await self.all_joined.wait()
         await asyncio.sleep(HEARTBEAT_S)
         self.late.clear()
         print("steady", flush=True)
