@@ -38,7 +38,7 @@ def test_parts_of_messages() -> None:
     assert opened(message(Part.OUT, b"x")) == (Part.OUT, b"x")
     for read, data in ((read_exit, b"abc"), (read_size, b""), (read_signal, b"\x00"), (read_signal, b"\xff")):
         with pytest.raises(UsageError):
-            read(data)  # type: ignore[operator]
+            read(data)
     error = read_failure(opened(failed_message(NotFoundError("no such call", hint="ask again")))[1])
     assert (type(error), error.message, error.hint) == (NotFoundError, "no such call", "ask again")
     assert "nobody could say why" in read_failure(b"{broken").message
