@@ -110,7 +110,10 @@ class Access:
         found = await self._role(token.user, wanted)
         if found is None:
             if project:
-                raise NotFoundError(f"no such project: {project}", hint="nexus project list shows yours; nexus project use NAME changes to one.")
+                raise NotFoundError(
+                    f"no such project: {project}",
+                    hint="nexus project list shows yours; nexus project use NAME changes to one.",
+                )
             return None
         role, is_owner = found
         is_owner = is_owner and token.roams and token.role is Role.ADMIN
