@@ -21,7 +21,7 @@ from nexus.launch.core.machines import FleetView
 
 from nexus.launch.core.queue.views import QuotaRequest, QuotaView, Waiting
 
-from nexus.launch.faces.views import EventPage, FleetRequest, NodeUse, RunPage, ScaleRequest
+from nexus.launch.faces.views import EventPage, FleetRequest, NodeUse, RunPage, RunSummary, ScaleRequest
 
 from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Quota, Run, Submission, Task, WhatIf
 
@@ -40,6 +40,10 @@ class AsyncLaunchClient:
 
     async def submit(self, submission: Submission) -> Run:
         return await self.http.post("/v1/runs", Run, submission)
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[RunSummary]:
+        """All of them, in their order, or none; at most 1,000 at once."""
+        return await self.http.post("/v1/runs/batch", list[RunSummary], list(submissions))
 
     async def whatif(self, run: str) -> list[WhatIf]:
         """Changes that would give a waiting run a place, or a cheaper one."""
