@@ -367,8 +367,8 @@ def beside(nodes: Sequence[Node], plans: Sequence[RunPlan], used: float = 0.0, f
     return cells
 
 
-def gangs(nodes: Sequence[Node], size: int, network: str, used: float, repeat: int = 60) -> list[str]:
-    """Milliseconds of CPU, median and 90 %, for gangs of `size` tasks with 1, 2, 4 or 8 accelerators; nothing is held by it."""
+def gangs(nodes: Sequence[Node], size: int, network: str, used: float, repeat: int = 110) -> list[str]:
+    """Milliseconds of CPU, median and 90 %, for gangs of `size` tasks that want 1, 2, 4 or 8 accelerators each."""
     rng = random.Random(5)
     plans = [replace(request(rng, size, rng.choice((1, 2, 4, 8)), network), max_price=None) for _ in range(repeat)]
     cells, prices = [], []
