@@ -6,11 +6,14 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from nexus.agent.adapters.home import Home
 from nexus.agent.wire import Options, admitted, open_agent
-from nexus.kernel.errors import NexusError
+from nexus.kernel.errors import ConflictError, NexusError
+
+_HOLDS = 10  # tries
 
 
 class Notes:
@@ -39,12 +42,25 @@ async def work(home: Path) -> None:
         await agent.run(stop)
 
 
+def _hold(home: Path) -> None:
+    """Be seen as this home's agent until this process ends, even while it waits to be let in. Raises ConflictError."""
+    for attempt in range(_HOLDS):
+        try:
+            Home(home).lock("process")
+        except ConflictError:
+            if attempt == _HOLDS - 1:
+                raise
+            time.sleep(0.05)  # who looks whether it is held, holds it for a moment
+        else:
+            return
+
+
 def main(args: list[str]) -> int:
     """The exit code: 0, or that of the error."""
     home = Path(args[0])
     try:
         if home.exists():
-            Home(home).lock("process")  # until this process ends: it is there even while it waits to be let in
+            _hold(home)
         asyncio.run(work(home))
     except NexusError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"  → {error.hint}\n" if error.hint else ""))

@@ -19,7 +19,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -151,18 +150,38 @@ def _machine(home: Path) -> str:
 
 
 def _pid(home: Path) -> int | None:
-    """The agent's process, if there is one: it holds this file."""
+    """The agent's process, if there is one: it holds this file, and writes its number there at once."""
+    give_up = time.monotonic() + _PATIENCE_S
+    while _is_held(home):
+        pid = int((home / "process").read_bytes() or b"0")
+        if pid and _is_agent(pid, home):
+            return pid
+        if time.monotonic() > give_up:
+            raise UnavailableError(f"who holds {home / 'process'} does not say so", hint="Look at the host.")
+        time.sleep(0.002)
+    return None
+
+
+def _is_held(home: Path) -> bool:
     try:
         lock = os.open(home / "process", os.O_RDWR)
     except FileNotFoundError:
-        return None
+        return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return int(os.read(lock, 32) or b"0")
+        return True
     finally:
         os.close(lock)
-    return None
+    return False
+
+
+def _is_agent(pid: int, home: Path) -> bool:
+    """Whether the number is not the last agent's, still to be written over; a number may have been given to another."""
+    try:
+        return os.fsencode(home) in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return not Path("/proc/self").exists()  # no such process, or no way to see
 
 
 @contextlib.contextmanager
@@ -177,20 +196,18 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 def _spawn(home: Path) -> None:
-    """Start the agent as a daemon, and wait until `_pid` finds it."""
+    """Start the agent as a daemon, and wait until `_pid` finds it, or it has ended."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("NEXUS_", "SSH_"))}
-    with (home / "agent.log").open("wb") as log:
-        process = subprocess.Popen(
-            _agent(home),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environ,
-            cwd=home,
-            start_new_session=True,
-        )
+    log = str(home / "agent.log")
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    argv = _agent(home)
+    pid = os.posix_spawn(argv[0], argv, environ, file_actions=actions, setsid=True)
     give_up = time.monotonic() + _PATIENCE_S
-    while process.poll() is None and _pid(home) is None and time.monotonic() < give_up:
+    while os.waitpid(pid, os.WNOHANG) == (0, 0) and _pid(home) is None and time.monotonic() < give_up:
         time.sleep(0.01)
 
 
