@@ -24,9 +24,7 @@ class Nodes:
     async def join(self, info: NodeInfo, project: str) -> Node:
         async def step() -> Node:
             context = self._context
-            known = await context.records.find(NODES, {"project": project}, limit=EVERYTHING)
-            name = free_name(to_name(info.name), {node.name for node in known if node.state is not NodeState.GONE})
-            replaced = [node for node in known if node.name == name]
+            name, replaced = await self._free_name(project, to_name(info.name))
             now = context.clock.now()
             blank = Node(id=context.new_id("node"), project=project, created=now, name=name, seen=now)
             node = described(blank, info)
@@ -40,6 +38,19 @@ class Nodes:
             return replace(node, version=1)
 
         return await self._context.retry(step)
+
+    async def _free_name(self, project: str, name: str) -> tuple[str, list[Node]]:
+        """`name`, or with the first number that nobody has; and the node that had it, if that is gone.
+
+        Asked name by name: ten thousand machines that join must not each read all the others.
+        """
+        number, free = 1, name
+        while True:
+            found = await self._context.records.find(NODES, {"project": project, "name": free}, limit=1)
+            if not found or found[0].state is NodeState.GONE:
+                return free, found
+            number += 1
+            free = f"{name[:58]}-{number}"
 
     async def nodes(self, principal: Principal) -> list[Node]:
         principal.need(Role.VIEWER)
@@ -91,12 +102,3 @@ class Nodes:
         removed = node_event(node, "removed", self._context.clock.now(), principal.subject)
         await self._context.records.apply(Drop(NODES, node), events=[removed])
         return node
-
-
-def free_name(name: str, taken: set[str]) -> str:
-    """`name`, or with the first number that nobody has."""
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name[:58]}-{number}"
-    return free
