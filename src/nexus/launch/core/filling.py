@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from nexus.kernel.errors import NexusError
 from nexus.launch.core.exits import Place
@@ -22,6 +23,7 @@ from nexus.launch.model import RUN_LIFE, TASK_LIFE, Placement, Run, RunState, Ta
 
 TURN = "waits for its turn"
 QUOTA = "quota:"
+_EXPLAIN_S = 10.0  # for so long what was found against one run of a line is said of the others
 _BUDGET_LOOK_S = 60.0  # how often a run that waits for next month's budget is looked at
 
 ProgressOf = Callable[[str], tuple[Progress, list[Task]]]
@@ -161,8 +163,7 @@ class Filling:
             is_news = standing.nodes_changed and standing.is_infeasible(key)
             if line is None or is_news or any(rooms.gained(need, mark) for need in line.needs):
                 del standing.blocked[key]
-        for key in [key for key in standing.refused if key not in standing.queue.lines]:
-            del standing.refused[key]
+        standing.forget_lines()
         return [line for key, line in standing.queue.lines.items() if key not in standing.blocked]
 
     # ------------------------------------------------------------------ one turn
@@ -281,8 +282,13 @@ class Filling:
         return replace(told, rejections=self._rejections(run, refused))
 
     def _rejections(self, run: Run, refused: _Refused) -> tuple[str, ...]:
-        """What every node has against it: asked only when the reason is news."""
+        """What every node has against it: asked only when the reason is news, and once a while for all of a line."""
         standing = self._standing
+        line = standing.queue.line_of(run.id)
+        key = line.key if line is not None else None
+        made, known = standing.explained.get(key, (-inf, ()))
+        if self._now < made + _EXPLAIN_S and not standing.nodes_changed:
+            return known
         found = standing.rooms.place(
             run.plan,
             refused.wanted,
@@ -292,7 +298,9 @@ class Filling:
             explain=True,
         ).rejections
         nodes = standing.nodes
-        return in_words(found, {one.node: nodes[one.node].name for one in found if one.node in nodes})
+        words = in_words(found, {one.node: nodes[one.node].name for one in found if one.node in nodes})
+        standing.explained[key] = self._now, words
+        return words
 
     def _waits(self, run: Run, reason: str, missing: int, rejections: tuple[str, ...]) -> Run:
         """What is said already is not said again: how much is free here and there changes all the time."""

@@ -18,6 +18,7 @@ from nexus.launch.core.queue.victims import candidate, choose, may_preempt
 from nexus.launch.core.standing import Standing
 from nexus.launch.model import Placement, Run, RunState, Task
 
+_NODES, _TIMES = 32, 4  # on so many nodes, or times as many as a run wants places, its earliest start is looked for
 Asked = Callable[[], Placement]  # a place for what a run wants, as the rooms are at that moment
 
 
@@ -67,8 +68,10 @@ class MakingRoom:
 
     def make(self, run: Run, wanted: Sequence[Place], place: Asked) -> Reservation | None:
         """What is to be kept for the run, with what it has already taken for free; None: nothing."""
-        leaving = [task for task in self._live() if task.wanted == "stop" or task.run in self._evicted]
-        with self._standing.rooms.as_if_ended(leaving):
+        standing = self._standing
+        leaving = [standing.tasks[task] for task in standing.leaving]
+        leaving += [task for run_id in self._evicted for task in standing.books[run_id].live()]
+        with standing.rooms.as_if_ended(leaving):
             placement = place() if leaving else Placement()
             victims: list[str] = []
             if not placement.fits:
@@ -130,7 +133,7 @@ class MakingRoom:
             return None
         if old is None and not self._may_keep(run):
             return None
-        live = self._live()
+        live = self._in_the_way(run, wanted)
         found = opening(place, standing.rooms, live, known_ends(standing.runs, live, now), now)
         if found is None:  # it would not even fit on empty nodes
             return None
@@ -172,7 +175,18 @@ class MakingRoom:
             preempts=preempts,
         )
 
-    def _live(self) -> list[Task]:
-        """Every task that holds room, those leased in this look too."""
-        known = self._standing.tasks
-        return [known.get(task.id, task) for task, _ in self._standing.held.tasks.values()]
+    def _in_the_way(self, run: Run, wanted: Sequence[Place]) -> list[Task]:
+        """The tasks on the nodes that could take the run and are surely empty first: a few times as many as it needs.
+
+        More would find an earlier start now and then, at the cost of every task there is.
+        """
+        standing, now = self._standing, self._now
+        roles = [run.plan.role(name) for name in dict.fromkeys(name for name, _ in wanted)]
+        nodes = dict.fromkeys(node for role in roles for node in standing.fitting(role, run.project))
+        there = {node: standing.on_node.get(node, {}) for node in nodes}
+        if run.plan.network != "fast":
+            ends = known_ends(standing.runs, [task for tasks in there.values() for task in tasks.values()], now)
+            empty = {node: max((ends.get(task, inf) for task in tasks), default=now) for node, tasks in there.items()}
+            first = sorted(nodes, key=lambda node: (empty[node], len(there[node]), node))
+            there = {node: there[node] for node in first[: max(_NODES, _TIMES * len(wanted))]}
+        return [task for tasks in there.values() for task in tasks.values()]

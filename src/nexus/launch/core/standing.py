@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from nexus.kernel.records import Change, Drop, Record
 from nexus.launch.core.exits import Place
 from nexus.launch.core.lifecycle import ended_cost, held_cost
-from nexus.launch.core.placement.rooms import Rooms
+from nexus.launch.core.placement.fit import misfit
+from nexus.launch.core.placement.rooms import Need, Rooms, need_key
 from nexus.launch.core.policy import Policy
 from nexus.launch.core.queue.lines import LineKey, Queue
 from nexus.launch.core.queue.reservations import Reservation
@@ -24,6 +25,7 @@ from nexus.launch.model import (
     Node,
     NodeState,
     Quota,
+    RolePlan,
     Run,
     RunState,
     Task,
@@ -112,7 +114,11 @@ class Standing:
         self.queue = Queue()
         self.blocked: dict[LineKey, int] = {}  # lines for which there was no room, and when (`Rooms.mark`)
         self.refused: dict[LineKey, Refusal] = {}  # what the head of a line was told
+        self.explained: dict[LineKey | None, tuple[float, tuple[str, ...]]] = {}  # when and what nodes have against it
         self.reservations: dict[str, Reservation] = {}  # by run
+        self.on_node: dict[str, dict[str, Task]] = {}  # live tasks by node
+        self.leaving: dict[str, None] = {}  # live tasks that were told to stop
+        self._fitting: dict[Need, list[str]] = {}
         self.preemptible: dict[str, None] = {}  # runs that hold something and may be stopped for others
         self.ended: dict[str, RunState] = {}
         self.followers: dict[str, dict[str, None]] = {}  # run -> runs that wait for it
@@ -241,6 +247,8 @@ class Standing:
             self.touched_runs[run.id] = None
         if TASK_LIFE.is_final(task.state):
             self.tasks.pop(task.id, None)
+            self.leaving.pop(task.id, None)
+            self.on_node.get(task.node, {}).pop(task.id, None)
             self.touched_tasks.pop(task.id, None)
             self.lease_timers.set(task.id, None)
             self.let_go(task)
@@ -248,6 +256,9 @@ class Standing:
             if task.id not in self.tasks:
                 self.touched_tasks[task.id] = None
             self.tasks[task.id] = task
+            self.on_node.setdefault(task.node, {})[task.id] = task
+            if task.wanted == "stop":
+                self.leaving[task.id] = None
             self.hold(task, run.user if run is not None else "")
         if run is not None and run.plan.preemptible:
             if self.books[run.id].live():
@@ -260,6 +271,7 @@ class Standing:
         self.nodes[node.id] = node
         if old is None or _placed_by(old) != _placed_by(node):
             self.rooms.put(node)
+            self._fitting.clear()
             self.nodes_changed = True
             self.held.put_node(node.id, node.capacity if node.state is not NodeState.GONE else None)
             self.touch_reservations_on(node.id)
@@ -270,6 +282,7 @@ class Standing:
     def _drop_node(self, node_id: str) -> None:
         if self.nodes.pop(node_id, None) is not None:
             self.rooms.drop(node_id)
+            self._fitting.clear()
             self.nodes_changed = True
             self.held.put_node(node_id, None)
             self.touched_nodes.pop(node_id, None)
@@ -326,7 +339,16 @@ class Standing:
 
     def tasks_on(self, node_id: str) -> list[Task]:
         """The live tasks of a node."""
-        return [task for task in self.tasks.values() if task.node == node_id]
+        return list(self.on_node.get(node_id, {}).values())
+
+    def fitting(self, role: RolePlan, project: str) -> list[str]:
+        """The project's nodes that could take a task of the role, were they empty."""
+        key = need_key(role, project)
+        if key not in self._fitting:
+            self._fitting[key] = [
+                node.id for node in self.nodes.values() if node.project == project and not misfit(role, node)
+            ]
+        return self._fitting[key]
 
     def past(self, project: str, now: float, policy: Policy) -> float:
         """What a project held, as much of its share as counts beside what it holds."""
@@ -355,6 +377,12 @@ class Standing:
             ("books", _rounded(self.books), _rounded(other.books)),
         )
         return [f"{name}: {mine} instead of {theirs}" for name, mine, theirs in pairs if mine != theirs]
+
+    def forget_lines(self) -> None:
+        """Keep what was said only of lines that still stand."""
+        lines = self.queue.lines
+        self.refused = {key: refused for key, refused in self.refused.items() if key in lines}
+        self.explained = {key: words for key, words in self.explained.items() if key in lines}
 
     def is_infeasible(self, key: LineKey) -> bool:
         """Whether the line waits for a node that could take it, not for room."""
