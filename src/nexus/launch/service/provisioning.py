@@ -114,7 +114,9 @@ class Provisioning:
         for node in decided.over:
             clean &= await self._forget_node(node)
         names = {fleet.id: fleet.name for fleet in fleets}
-        for machine in decided.machines:
+        goes = {fleet.id for fleet in decided.fleets}  # with it, the name by which its machines are on the bill
+        forgotten = [*decided.machines, *(one for one in machines if one.fleet in goes and one.ended is not None)]
+        for machine in {one.id: one for one in forgotten}.values():
             kept = upkeep_of(machine, names.get(machine.fleet, machine.fleet))
             clean &= await self._commit(Drop(MACHINES, machine), *([(UPKEEPS, kept)] if kept else []))
         for fleet in decided.fleets:
