@@ -368,3 +368,40 @@ async def test_a_sync_reads_no_ended_attempts(house: House) -> None:
     desired = await house.sync(node, said(order, TaskState.READY, ports={"http": 81}))
     assert [peer.ports for peer in desired.orders[0].peers] == [{"http": 81}]
     assert len(read) < 10
+
+
+@in_house
+async def test_a_sync_without_news_searches_for_nothing(house: House) -> None:
+    node = await house.join()
+    await house.submit()
+    order = await house.order(node)
+    first = await house.say(node, order, TaskState.RUNNING)
+
+    async def refuse(*_: object, **__: object) -> list[Any]:
+        raise AssertionError("a heartbeat asked the store")
+
+    house.records.find = refuse  # type: ignore[method-assign]
+    again = await house.sync(node, said(order, TaskState.RUNNING))
+    assert (again.version, again.orders) == (first.version, first.orders)
+    assert again.orders[0] is first.orders[0]
+
+
+@in_house
+async def test_orders_follow_the_run_s_scale_and_where_its_other_tasks_listen(house: House) -> None:
+    node = await house.join()
+    replica = role("replica", count=1, on_exit=OnExit.RESTART, ports=(Port("http"),))
+    run = await house.submit(replica)
+    order = await house.order(node)
+    await house.say(node, order, TaskState.RUNNING, ports={"http": 7001})
+    (alone,) = (await house.sync(node, said(order, TaskState.RUNNING, ports={"http": 7001}))).orders
+    assert (alone.count, [peer.ports["http"] for peer in alone.peers]) == (1, [7001])
+    await house.launch.scale(ADA, run.id, "replica", 2)
+    await house.settle()
+    both = (await house.sync(node, said(order, TaskState.RUNNING, ports={"http": 7001}))).orders
+    assert [one.count for one in both] == [2, 2]
+    reports = (
+        said(both[0], TaskState.RUNNING, ports={"http": 7001}),
+        said(both[1], TaskState.RUNNING, ports={"http": 7002}),
+    )
+    desired = await house.sync(node, *reports)
+    assert [[peer.ports["http"] for peer in one.peers] for one in desired.orders] == [[7001, 7002], [7001, 7002]]
