@@ -121,7 +121,7 @@ async def test_a_stop_reaches_every_process_and_leaves_time_to_end_well(
     script = """python3 -u -c "
 import signal, sys, time
 def end(*_):
-    print('ending well'); sys.exit(0)
+    time.sleep(0.5); print('ending well'); sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 print('up'); time.sleep(300)
 "

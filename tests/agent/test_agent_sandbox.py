@@ -160,7 +160,7 @@ async def test_a_stop_leaves_time_to_end_well_and_reaches_all(server: Server, ho
     script = f"""{sys.executable} -u -c "
 import signal, sys, time
 def end(*_):
-    print('ending well'); sys.exit(0)
+    time.sleep(0.5); print('ending well'); sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 print('up'); time.sleep(300)
 " """

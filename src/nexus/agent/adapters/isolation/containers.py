@@ -16,6 +16,7 @@ import msgspec
 
 from nexus.agent.adapters.home import Home, TaskHome
 from nexus.agent.adapters.isolation.enclosure import (
+    FIRST,
     SHELL,
     WITH_VARIABLES,
     Enclosure,
@@ -28,14 +29,7 @@ from nexus.agent.adapters.isolation.engine import Engine, client_variables, rlim
 from nexus.agent.adapters.launcher import Program
 from nexus.kernel.errors import JobError, UsageError
 
-_FIRST = """. "$0"
-trap 'kill -TERM -1' TERM
-"$@" &
-job=$!
-wait $job; code=$?
-while kill -0 $job 2>/dev/null; do wait $job; code=$?; done
-exit $code
-"""
+_FIRST = FIRST.format(also="kill -TERM -1")  # from the first process: to all others
 _ASK = "command -v bash || echo sh"
 _LAYERS_KEPT = 20
 

@@ -16,6 +16,17 @@ from nexus.kernel.errors import UsageError
 
 SHELL = "/bin/sh"
 WITH_VARIABLES = '. "$0"; exec "$@"'  # given the file and the command
+# The same for a job: when its first process has ended of a stop, the others still have the time until they are killed.
+FIRST = """. "$0"
+nexus_stopping=
+trap 'nexus_stopping=yes; {also}' TERM
+"$@" &
+nexus_job=$!
+wait $nexus_job; nexus_code=$?
+while kill -0 $nexus_job 2>/dev/null; do wait $nexus_job; nexus_code=$?; done
+while test "$nexus_stopping" && kill -0 -1 2>/dev/null; do sleep 0.05 || break; done
+exit $nexus_code
+"""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nexus.agent.adapters.isolation.enclosure import (
+    FIRST,
     SHELL,
     WITH_VARIABLES,
     Enclosure,
@@ -59,9 +60,10 @@ def sandboxed(bwrap: str, place: Path, program: Program, enclosure: Enclosure) -
     env = {name: value for name, value in program.env.items() if name not in _OWNERS}
     variables = written_variables(place, env | {"HOME": str(enclosure.home)})
     inside = (SHELL, "-c", WITH_VARIABLES, str(variables))
+    first = (SHELL, "-c", FIRST.format(also=":"), str(variables))  # the shim tells the others itself
     for folder in (Path("/"), *enclosure.hidden):
         argv += ["--remount-ro", str(folder)]
-    argv += ["--chdir", str(program.cwd), "--", *inside, *program.argv]
+    argv += ["--chdir", str(program.cwd), "--", *first, *program.argv]
     enter = (SHELL, "-c", _ENTER, str(place / "claim"), str(program.cwd), *inside)
     clean = {"PATH": os.environ.get("PATH", os.defpath)}
     return wrapped(program, tuple(argv), env=clean, shields=True, enter=enter, enter_tty=enter)
