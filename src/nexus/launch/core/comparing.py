@@ -16,6 +16,9 @@ from nexus.launch.core.policy import Policy
 from nexus.launch.model import Needs, Offer, Placement, PriceNote, RolePlan, RunPlan
 
 
+_PLACES = 500  # that are only known from a price list; the cheapest are named
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferQuery:
     """Which offers to list. One machine is asked for; `max_price` is per hour for it."""
@@ -103,6 +106,7 @@ def compare(
         if best is not None:
             found.append(best)
     found.sort(key=lambda one: (one.price, bool(one.unavailable), one.start_s, one.where, one.spot))
+    found = found[:_PLACES] + [one for one in found[_PLACES:] if not one.unavailable]
     counts = tuple(Refused(reason=reason, count=count) for reason, count in refused.most_common() if count)
     return Comparison(placement=placement, alternatives=tuple(found), refused=counts, offers=len(offers), prices=prices)
 
@@ -118,13 +122,15 @@ def _cheapest(
 ) -> Alternative | None:
     """Every role on its cheapest machines here; None when one of them finds none. What does not fit is counted."""
     candidates = list(offers)
-    roles = [role for role in plan.roles if role.count]
-    wrong = [_why_not(roles, offer) for offer in candidates]
+    roles = [(role, need_key(role)) for role in plan.roles if role.count]
+    needs = [need for _, need in roles]
+    wrong = [_why_not(needs, offer) for offer in candidates]
     refused.update(why for why in wrong if why)
     could = sum(not why for why in wrong)
     chosen: list[tuple[Offer, int]] = []
-    for role in roles:
-        machines = _machines_for(plan, role, [offer for offer in candidates if not unfit(role, offer)])
+    for role, need in roles:
+        fitting = [(offer, _fit(role, need, offer)) for offer in candidates if not unfit(need, offer)]
+        machines = _machines_for(plan, role, fitting)
         if machines is None:
             refused["too few for all tasks at once"] += could
             return None
@@ -136,10 +142,12 @@ def _cheapest(
     return _alternative(where, chosen, price, policy) if chosen else None
 
 
-def _machines_for(plan: RunPlan, role: RolePlan, offers: Iterable[Offer]) -> list[tuple[Offer, int]] | None:
+def _machines_for(
+    plan: RunPlan, role: RolePlan, fitting: Iterable[tuple[Offer, int]]
+) -> list[tuple[Offer, int]] | None:
     """The cheaper of so many machines of one kind, and of several kinds, those that cost least for each task first."""
     fits = sorted(
-        ((offer, _fit(role, offer)) for offer in offers),
+        fitting,
         key=lambda pair: (pair[0].price / pair[1], pair[0].start_s, pair[0].capacity.cpu, pair[0].machine),
     )
     ways = [way for offer, fit in fits if (way := _fill(role.count, [(offer, fit)])) is not None]
@@ -172,10 +180,10 @@ def _fill(tasks: int, fits: Sequence[tuple[Offer, int]]) -> list[tuple[Offer, in
     return None
 
 
-def _fit(role: RolePlan, offer: Offer) -> int:
+def _fit(role: RolePlan, need: Need, offer: Offer) -> int:
     """How many tasks of the role one such machine holds."""
     capacity = offer.capacity
-    share = share_of(need_key(role), len(capacity.gpus), capacity.cpu, capacity.memory_b)
+    share = share_of(need, len(capacity.gpus), capacity.cpu, capacity.memory_b)
     return max(1, int(1.0 / share + 1e-9)) if share else role.count
 
 
@@ -201,15 +209,15 @@ def _alternative(where: str, chosen: Sequence[tuple[Offer, int]], price: float, 
     )
 
 
-def _why_not(roles: Sequence[RolePlan], offer: Offer) -> str:
+def _why_not(needs: Sequence[Need], offer: Offer) -> str:
     """Why no role could use the offer; empty when one could."""
-    reasons = [unfit(role, offer) for role in roles]
+    reasons = [unfit(need, offer) for need in needs]
     return reasons[0] if reasons and all(reasons) else ""
 
 
-def unfit(role: RolePlan, offer: Offer) -> str:
-    """Why a task of the role cannot be on such a machine, in words that many offers share; empty when it can."""
-    need, capacity = need_key(role), offer.capacity
+def unfit(need: Need, offer: Offer) -> str:
+    """Why a task of this need cannot be on such a machine, in words that many offers share; empty when it can."""
+    capacity = offer.capacity
     if need.gpus and fitting_gpus(need, capacity.gpus).bit_count() < need.gpus:
         return _wrong_gpus(need, offer)
     if capacity.cpu < need.cpu or (need.cpu_most is not None and capacity.cpu > need.cpu_most):

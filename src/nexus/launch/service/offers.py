@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -10,9 +11,10 @@ from nexus.kernel.clock import Clock
 from nexus.kernel.errors import MissingError
 from nexus.kernel.identity import Principal, Role
 from nexus.launch.core.comparing import Comparison, OfferList, OfferQuery, compare, unfit
+from nexus.launch.core.machines import FleetView
+from nexus.launch.core.placement.need import need_key
 from nexus.launch.model import GpuNeed, Offer, PriceNote, RolePlan, RunPlan, Submission
 from nexus.launch.ports import Catalog
-from nexus.launch.core.machines import FleetView
 from nexus.launch.service.launch import Launch
 
 
@@ -27,11 +29,11 @@ class Offers:
     async def offers(self, principal: Principal, query: OfferQuery) -> OfferList:
         """Cheapest first; of equal price, what can be started before what is only known from a list."""
         principal.need(Role.VIEWER)
-        role = RolePlan(name="machine", needs=query.needs)
+        need = need_key(RolePlan(name="machine", needs=query.needs))
         found = [
             offer
             for offer in await self._all(principal, query.needs.gpu)
-            if not unfit(role, offer)
+            if not unfit(need, offer)
             and (not query.providers or offer.provider in query.providers)
             and (query.max_price is None or offer.price <= query.max_price)
         ]
@@ -45,7 +47,8 @@ class Offers:
         offers: dict[str, Offer] = {}
         for need in _gpu_needs(submission.plan):
             offers |= {offer.id: offer for offer in await self._all(principal, need)}
-        return compare(
+        return await asyncio.to_thread(  # a fetched list has many thousands
+            compare,
             submission.plan,
             placement,
             list(offers.values()),
