@@ -15,7 +15,6 @@ from nexus.launch.core.placement.need import Need, fitting_gpus, gpu_fits, need_
 from nexus.launch.core.policy import Policy
 from nexus.launch.model import Needs, Offer, Placement, PriceNote, RolePlan, RunPlan
 
-
 _PLACES = 500  # that are only known from a price list; the cheapest are named
 
 
