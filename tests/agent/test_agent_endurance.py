@@ -138,7 +138,7 @@ async def test_tasks_that_begin_and_end_leave_nothing(server: Server, home: Path
             await _cycle(server, home, order, kinds, f"round_{round_}", 10)
         await until(lambda: _open_files(agent.pid) <= before + 1)  # one kept connection more or less
         await until(lambda: not _processes_of(home, but=agent.pid))
-        assert str(home) not in Path("/proc/self/mounts").read_text()
+        assert str(home) not in _mounts()
         assert not [group for place in Groups(home).places() if place.exists() for group in place.glob("*/")]
 
 
@@ -161,6 +161,10 @@ def _resident_b(pid: int) -> int:
 
 def _open_files(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def _mounts() -> str:
+    return Path("/proc/self/mounts").read_text()
 
 
 def _processes_of(home: Path, but: int) -> list[str]:
