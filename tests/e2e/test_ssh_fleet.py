@@ -41,8 +41,10 @@ def lab(house: House, tmp_path: Path) -> Iterator[Callable[..., list[Sshd]]]:
         host.die()
 
 
-def fleet(house: House) -> Any:
-    return house.http.get("/v1/fleets/lab", dict[str, Any])
+def machines(house: House) -> dict[str, str]:
+    """The fleet's, with where each stands."""
+    found = house.http.get("/v1/fleets/lab", dict[str, Any])
+    return {one["offer"]["machine"]: one["state"] for one in found["machines"]}
 
 
 def run_of(house: House, name: str) -> Any:
@@ -57,8 +59,7 @@ def test_a_job_runs_on_a_fresh_host_survives_the_servers_death_and_the_host_is_g
     script = f"echo one; while [ ! -e {gate} ]; do sleep 0.05; done; echo two; echo $NEXUS_API_URL"
     house.run("launch", "-y", "--detach", "--set", "name=long", "--", "sh", "-c", script, cwd=house.home)
     until(lambda: run_of(house, "long")["state"] == "running", "the start")
-    shown = fleet(house)
-    assert [(one["offer"]["machine"], one["state"]) for one in shown["machines"]] == [("h1", "up")]
+    until(lambda: machines(house) == {"h1": "up"}, "the machine that is up")
     (node,) = house.http.get("/v1/nodes", list[Any])
     assert (node["node"]["provider"], node["node"]["name"], node["node"]["labels"]["fleet"]) == ("ssh", "lab-h1", "lab")
     house.kill_server()
@@ -83,15 +84,14 @@ def test_a_host_that_dies_with_a_job_costs_a_retry_on_another(house: House, lab:
     first.die()
     until(lambda: run_of(house, "short")["state"] in {"succeeded", "failed"}, "the second try")
     assert run_of(house, "short")["state"] == "succeeded"
-    machines = {one["offer"]["machine"]: one for one in fleet(house)["machines"]}
-    assert machines["h2"]["state"] == "up"
+    assert machines(house)["h2"] == "up"
 
 
 def test_a_fleet_that_cannot_start_says_why_where_people_look(house: House, lab: Callable[..., list[Sshd]]) -> None:
     (host,) = lab(1)
     host.die()
+    assert "cannot be reached" in house.run("fleet", "show", "lab", "--fresh")
     house.run("launch", "-y", "--detach", "--set", "name=stuck", "--", "true", cwd=house.home)
     until(lambda: "h1 (127.0.0.1) cannot be reached" in run_of(house, "stuck")["reason"], "the reason")
-    assert "cannot be reached" in house.run("fleet", "show", "lab", "--fresh")
     host.start()
     until(lambda: run_of(house, "stuck")["state"] == "succeeded", "its turn once the host is back", 90)
