@@ -83,6 +83,9 @@ def _machine(_: Settings) -> Iterator[Finding]:
 
 def _programs(_: Settings) -> Iterator[Finding]:
     from nexus.agent.adapters.environments import find_uv
+    from nexus.agent.adapters.isolation.levels import working_engine
+    from nexus.agent.adapters.isolation.sandbox import find_sandbox
+    from nexus.agent.adapters.probe import boot_id
 
     uv = find_uv(os.environ)
     yield (
@@ -90,18 +93,19 @@ def _programs(_: Settings) -> Iterator[Finding]:
         if uv
         else Finding("uv", State.MISSING, "environments are made by venv and pip, which is slow", "pip install uv")
     )
-    engine = shutil.which("podman") or shutil.which("docker")
-    yield (
-        Finding("containers", State.OK, f"{engine}: jobs with an `image` can run here")
-        if engine
-        else Finding("containers", State.MISSING, "jobs with an `image` cannot run here", "apt-get install podman")
-    )
-    sandbox = shutil.which("bwrap")
-    yield (
-        Finding("sandbox", State.OK, f"{sandbox}: jobs may ask for `isolation: sandbox`")
-        if sandbox
-        else Finding("sandbox", State.MISSING, "jobs cannot be sandboxed here", "apt-get install bubblewrap")
-    )
+    engine = working_engine(boot_id())
+    if engine:
+        yield Finding("containers", State.OK, f"{engine.name} works: jobs with an `image` can run here")
+    else:
+        here = shutil.which("podman") or shutil.which("docker")
+        says = f"{here} does not work for this user" if here else "jobs with an `image` cannot run here"
+        fix = f"Try: {here} run --rm IMAGE true" if here else "apt-get install podman"
+        yield Finding("containers", State.MISSING, says, fix)
+    if find_sandbox(os.environ.get("PATH")):
+        yield Finding("sandbox", State.OK, "bubblewrap works: jobs may ask for `isolation: sandbox`")
+    else:
+        fix = "Install bubblewrap (bwrap), and allow user namespaces."
+        yield Finding("sandbox", State.MISSING, "jobs cannot be sandboxed here", fix)
     if shutil.which("sbatch"):
         yield Finding("slurm", State.OK, "a Slurm cluster can be used from here: nexus fleet add slurm")
 

@@ -26,6 +26,13 @@ def known_levels(boot: str, environ: Mapping[str, str] | None = None) -> tuple[s
     return (PROCESS, *sandbox, *((CONTAINER,) if known_engine(_cache(environ), boot)[1] else ()))
 
 
+def working_engine(boot: str, environ: Mapping[str, str] | None = None) -> Engine | None:
+    """The container engine that works here; looks for it (half a second) if nobody has since the machine started."""
+    environ = os.environ if environ is None else environ
+    known, engine = known_engine(_cache(environ), boot)
+    return engine if known else find_engine(_cache(environ), boot, environ)
+
+
 def _cache(environ: Mapping[str, str]) -> Path:
     """One for all agents of this user: what works is the machine's."""
     base = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/nonexistent"), ".cache")
