@@ -76,6 +76,8 @@ class WatchedRecords(MemoryRecords):
         need(RUN_LIFE.may(state, run.state), f"run {run.id} went from {state} to {run.state}")
         failures = run.attempt - run.preempted
         need(failures <= run.plan.retry.max, f"run {run.id} was tried {failures + 1} times")
+        if old is not None and old.cause is Cause.PREEMPTED and run.state is RunState.QUEUED is not old.state:
+            need(run.preempted == old.preempted + 1, f"run {run.id} made room, and that counts as a failure")
         if run.cause is Cause.PREEMPTED and state is not run.state:
             self._preempted(run)
         stopped = run.id in self.stopped

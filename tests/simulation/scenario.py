@@ -107,8 +107,8 @@ def _submission(dice: Random, number: int, before: list[Run]) -> Submission:
         retry=RETRY if dice.random() < 0.6 else Retry(),
         timeout_s=20.0 if dice.random() < 0.2 else None,
         grace_s=2.0,
-        priority=dice.choice([50, 50, 50, 80]),
-        preemptible=dice.random() < 0.4,
+        priority=dice.choice([50, 50, 80]),
+        preemptible=dice.random() < 0.6,
         after=(dice.choice(before).id,) if before and dice.random() < 0.15 else (),
     )
     return Submission(name=f"job{number}", plan=plan, key=f"key{number}")

@@ -48,12 +48,14 @@ def test_the_seed_decides_everything() -> None:
 
 def test_the_seeds_reach_every_corner() -> None:
     """A simulation in which nothing goes wrong, or nothing goes well, would prove nothing."""
-    runs, tasks, retried = Counter[RunState](), Counter[TaskState](), 0
+    runs, tasks, retried, preempted = Counter[RunState](), Counter[TaskState](), 0, 0
     for seed in range(40):
         records = survive(seed).records
         runs.update(run.state for run in records.runs.values())
         tasks.update(task.state for task in records.tasks.values())
-        retried += sum(run.attempt > 0 for run in records.runs.values())
+        retried += sum(run.attempt > run.preempted for run in records.runs.values())
+        preempted += records.preemptions
     assert min(runs[state] for state in (RunState.SUCCEEDED, RunState.FAILED, RunState.STOPPED)) >= 5
     assert min(tasks[state] for state in (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.LOST)) >= 5
     assert retried >= 5
+    assert preempted >= 2
