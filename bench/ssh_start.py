@@ -1,5 +1,5 @@
-"""From submit to the first line of a job's log over ssh: on a host that has nothing of Nexus yet, and on one whose agent
-is there. A real sshd on loopback; the server is reached through the port that ssh leads back, as from behind NAT.
+"""From submit to the first line of a job's log over ssh: on a host that has nothing of Nexus yet, and on a known one.
+A real sshd on loopback; the server is reached through the port that ssh leads back, as from behind NAT.
 
     python -m bench.ssh_start
 """
@@ -13,9 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.launch.providers.sshd import Sshd
+
 from bench.house import new_house
 from bench.peer import Figure, report
-from tests.launch.providers.sshd import Sshd
 
 
 def once(client) -> float:
