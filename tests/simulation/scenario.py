@@ -108,7 +108,7 @@ def _submission(dice: Random, number: int, before: list[Run]) -> Submission:
         timeout_s=20.0 if dice.random() < 0.2 else None,
         grace_s=2.0,
         priority=dice.choice([50, 50, 80]),
-        preemptible=dice.random() < 0.6,
+        preemptible=dice.random() < 0.4,
         after=(dice.choice(before).id,) if before and dice.random() < 0.15 else (),
     )
     return Submission(name=f"job{number}", plan=plan, key=f"key{number}")

@@ -17,7 +17,7 @@ from nexus.launch.service.context import Rules
 from tests.simulation.scenario import play
 from tests.simulation.world import POLICY, Laws
 
-MOST_SEEDS = 120
+MOST_SEEDS = 250
 
 
 def _rewrite(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from math import inf
 
 from nexus.kernel.errors import NexusError
@@ -138,13 +139,21 @@ class Filling:
 
     def _turns(self, walk: Walk) -> Iterator[Filled]:
         tries = turns = 0
+        hopeless: dict[tuple[str, str], Refusal] = {}  # what no run that needs the same can have in this walk
         while (turn := walk.next()) is not None:
             if tries >= self._policy.tries or turns >= self._policy.steps:
                 self._standing.walk_due = True
                 self.more = turns >= self._policy.steps
                 return
             line, run_id = turn
+            alike = (line.key.project, line.key.shape)
+            if alike in hopeless and not self._standing.reservations.get(run_id):  # another user's, tried just now
+                self._standing.blocked[line.key] = self._standing.rooms.mark()
+                self._standing.refused.setdefault(line.key, hopeless[alike])
+                continue
             filled, goes_on = self._turn(line, run_id)
+            if line.key in self._standing.blocked:
+                hopeless[alike] = self._standing.refused[line.key]
             if filled is not None:
                 yield filled
             for run, tasks in self._room.taken():
@@ -157,11 +166,12 @@ class Filling:
 
     def _open_lines(self) -> list[Line]:
         """Those for which there may be room."""
-        standing, rooms = self._standing, self._standing.rooms
+        standing = self._standing
+        gained = cache(standing.rooms.gained)  # lines of several users ask the same
         for key, mark in list(standing.blocked.items()):
             line = standing.queue.lines.get(key)
             is_news = standing.nodes_changed and standing.is_infeasible(key)
-            if line is None or is_news or any(rooms.gained(need, mark) for need in line.needs):
+            if line is None or is_news or any(gained(need, mark) for need in line.needs):
                 del standing.blocked[key]
         standing.forget_lines()
         return [line for key, line in standing.queue.lines.items() if key not in standing.blocked]
