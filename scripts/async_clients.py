@@ -110,7 +110,7 @@ def twin(path: Path) -> str:
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     for node in imports:
         if isinstance(node, ast.ImportFrom) and node.module == "nexus.infra.http_client":
-            node.module, node.names = "nexus.infra.http_client_async", [ast.alias("AsyncHttpClient")]
+            node.names = [name for name in node.names if name.name != "HttpClient"]
     own = {name for node in tree.body if node not in classes for name in _defined(node)}
     made = []
     for cls in classes:
@@ -118,8 +118,9 @@ def twin(path: Path) -> str:
         cls.name = clients[cls.name]
     used = sorted(own & {node.id for cls in made for node in ast.walk(cls) if isinstance(node, ast.Name)})
     parts = [SAYS.format(says=ast.get_docstring(tree), module=module)]
-    parts += [ast.unparse(node) for node in imports]
+    parts += [ast.unparse(node) for node in imports if node.names]
     parts += ["import asyncio", "from collections.abc import AsyncIterator"]
+    parts += ["from nexus.infra.http_client_async import AsyncHttpClient"]
     parts += [f"from {module} import {', '.join(used)}"] if used else []
     parts += [ast.unparse(ast.fix_missing_locations(cls)) for cls in made]
     return _tidied("\n\n".join(parts), path.with_name("client_async.py"))

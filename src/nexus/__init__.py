@@ -1,6 +1,7 @@
 """Nexus launches any AI job anywhere.
 
-Inside a job: `nexus.log`, `nexus.param`, `nexus.artifact`, `nexus.finish`. Outside: `nexus.Client`, `nexus.AsyncClient`.
+Inside a job: `nexus.log`, `nexus.param`, `nexus.artifact`, `nexus.finish`.
+Outside: `nexus.Client`, `nexus.AsyncClient`.
 """
 
 from __future__ import annotations

@@ -130,7 +130,9 @@ async def test_heartbeats_take_no_memory(server: Server, home: Path, beats: int)
 @pytest.mark.parametrize("cycles", [pytest.param(20, id="20"), pytest.param(200, id="200", marks=pytest.mark.slow)])
 async def test_tasks_that_begin_and_end_leave_nothing(server: Server, home: Path, order, cycles: int) -> None:
     """No open file, no process, no mount, no control group, no folder; stopped or ended, in a sandbox or not."""
-    kinds = [{}, {"memory_b": 10**8, "cpu": 1.0}, *([{"isolation": "sandbox"}] if find_sandbox() else [])]
+    kinds: list[dict[str, object]] = [{}, {"memory_b": 10**8, "cpu": 1.0}]
+    if find_sandbox():
+        kinds.append({"isolation": "sandbox"})
     async with agent_process(server, home) as agent:
         await _cycle(server, home, order, kinds, "first", 10)
         before = _open_files(agent.pid)

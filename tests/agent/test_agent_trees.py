@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
-from nexus.agent.adapters import trees as module
 from nexus.agent.adapters.trees import Trees
 from nexus.infra.package import pack
 from nexus.launch.model import TaskState
@@ -94,7 +94,7 @@ async def test_the_second_task_of_a_workspace_needs_no_download(server: Server, 
         await until(lambda: is_final(server, "task_b"))
         for path in (home / "workspaces").rglob("nothing"):
             assert path.read_text() == ""
-        module.shutil.rmtree(home / "workspaces")
+        shutil.rmtree(home / "workspaces")
         server.put((home.parent / "package").read_bytes())
         server.want(order(script, "task_c", workspace=digest))
         await until(lambda: is_final(server, "task_c"))

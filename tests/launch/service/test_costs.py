@@ -57,13 +57,14 @@ def costs(records: SqlRecords) -> Costs:
 async def spend(records: SqlRecords) -> None:
     """Ann's run of an hour at 2.0, Bob's that runs since two hours at 3.0, one of another project, one for nothing."""
     hour = 3600.0
-    done = {"state": TaskState.SUCCEEDED, "started": NOW - 5 * hour, "ended": NOW - 4 * hour}
+    held = task(id="t1", run="run_1", created=NOW - 5 * hour, price=2.0, version=0)
+    done = replace(held, state=TaskState.SUCCEEDED, started=NOW - 5 * hour, ended=NOW - 4 * hour)
     await records.apply(
         (NODES, replace(node("a"), version=0, price=2.0)),
         (RUNS, run(id="run_1", name="digits", user="ann", version=0)),
         (RUNS, run(id="run_2", name="big", user="bob", version=0)),
         (RUNS, run(id="run_3", name="else", user="eve", version=0, project="q")),
-        (TASKS, task(id="t1", run="run_1", created=NOW - 5 * hour, price=2.0, version=0, **done)),
+        (TASKS, done),
         (TASKS, task(id="t2", run="run_2", node="node_gone", created=NOW - 2 * hour, price=3.0, version=0)),
         (TASKS, task(id="t3", run="run_3", project="q", created=NOW - hour, price=100.0, version=0)),
         (TASKS, task(id="t4", run="run_1", created=NOW - hour, price=0.0, version=0)),

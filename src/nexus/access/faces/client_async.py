@@ -11,8 +11,6 @@ from urllib.parse import quote
 
 from nexus.access.model import Chain, Member, NewToken, NewUser, ProjectView, SecretView, TokenView, UserView
 
-from nexus.infra.http_client_async import AsyncHttpClient
-
 from nexus.kernel.events import Event
 
 from nexus.kernel.identity import Principal, Role
@@ -20,6 +18,8 @@ from nexus.kernel.identity import Principal, Role
 import asyncio
 
 from collections.abc import AsyncIterator
+
+from nexus.infra.http_client_async import AsyncHttpClient
 
 from nexus.access.faces.client import _part
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from dataclasses import dataclass
 
-from nexus.infra.http_client_async import AsyncHttpClient
+from nexus.infra.http_client import decoded
 
 from nexus.launch.calls import Call, CallRequest
 
@@ -28,6 +28,8 @@ from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Quota, Run, Sub
 import asyncio
 
 from collections.abc import AsyncIterator
+
+from nexus.infra.http_client_async import AsyncHttpClient
 
 from nexus.launch.faces.client import _PROVIDER_S, _WAIT_S
 
