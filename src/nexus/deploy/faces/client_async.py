@@ -15,13 +15,13 @@ from urllib.parse import quote
 
 from nexus.deploy.model import Deployment, EndpointState, EndpointView
 
-from nexus.infra.http_client_async import AsyncHttpClient
-
 from nexus.kernel.errors import JobError, NotFoundError, UnavailableError
 
 import asyncio
 
 from collections.abc import AsyncIterator
+
+from nexus.infra.http_client_async import AsyncHttpClient
 
 from nexus.deploy.faces.client import _POLL_S, _essence, _part, _run_of
 

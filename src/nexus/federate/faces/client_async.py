@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from nexus.federate.model import Round
 
-from nexus.infra.http_client_async import AsyncHttpClient
-
 import asyncio
 
 from collections.abc import AsyncIterator
+
+from nexus.infra.http_client_async import AsyncHttpClient
 
 
 class AsyncFederateClient:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nexus.infra.http_client_async import AsyncHttpClient
-
 from nexus.store.model import Launched, Order, Preview, TemplateView
 
 import asyncio
 
 from collections.abc import AsyncIterator
+
+from nexus.infra.http_client_async import AsyncHttpClient
 
 
 class AsyncStoreClient:

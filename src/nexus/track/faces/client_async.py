@@ -19,8 +19,6 @@ from urllib.parse import quote
 
 import msgspec
 
-from nexus.infra.http_client_async import AsyncHttpClient
-
 from nexus.kernel.errors import NotFoundError, UnavailableError, UsageError
 
 from nexus.track.faces.bodies import (
@@ -44,6 +42,8 @@ from nexus.track.service.metrics import Curve, News, Summary
 import asyncio
 
 from collections.abc import AsyncIterator
+
+from nexus.infra.http_client_async import AsyncHttpClient
 
 from nexus.track.faces.client import Progress, _CHUNK_B, _RETRY_S, _chunks, _counted, _part
 
