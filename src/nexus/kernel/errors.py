@@ -2,7 +2,8 @@
 
 NexusError                     nexus.error        exit 1   http 500
 ├── UsageError                 usage              exit 2   http 400   the caller said something wrong
-│   └── FileError              file.invalid       exit 2   http 422   a user's file, with line and column
+│   ├── FileError              file.invalid       exit 2   http 422   a user's file, with line and column
+│   └── MisdirectedError       misdirected        exit 2   http 421   the request names another server
 ├── DeniedError                denied             exit 3   http 401   no token, or a wrong one
 │   └── ForbiddenError         forbidden          exit 3   http 403   a good token that may not do this
 ├── NotFoundError              not_found          exit 4   http 404
@@ -55,6 +56,12 @@ class FileError(UsageError):
         """`job.yaml:3:7`, as editors and terminals link it."""
         parts = [str(self.details[k]) for k in ("file", "line", "column") if self.details.get(k)]
         return ":".join(parts)
+
+
+class MisdirectedError(UsageError):
+    """The request names another server than this one."""
+
+    code, status = "misdirected", 421
 
 
 class DeniedError(NexusError):

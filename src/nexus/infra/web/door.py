@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nexus.infra.web.auth import caller
-from nexus.kernel.errors import LimitError, NexusError, UsageError
+from nexus.kernel.errors import LimitError, MisdirectedError, NexusError
 
 JSON_B = 8_000_000  # read whole before the caller is known; other bodies are read by their route, with its own bound
 OTHER_B = 64_000_000
@@ -34,12 +34,6 @@ _SAFE_HEADERS = {
     "referrer-policy": "same-origin",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 }
-
-
-class _MisdirectedError(UsageError):
-    """A request for another name."""
-
-    status = 421
 
 
 def is_own_name(names: Iterable[str]) -> Callable[[str], bool]:
@@ -95,7 +89,7 @@ class Door:
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> NexusError | None:
         host = headers.get(b"host", b"").decode("latin-1")
         if not self._is_own(host):
-            return _MisdirectedError(
+            return MisdirectedError(
                 f"this server is not called {_without_port(host)[:100]!r}",
                 hint="If it is, tell it so on its machine: NEXUS_HOSTS=NAME, or `hosts` in config.toml.",
             )

@@ -38,6 +38,7 @@ def advance(run: Run, tasks: Sequence[Task], now: float, policy: Policy) -> Prog
     if run.wanted == "stop":
         return _wind_down(replace(run, cause=Cause.STOPPED, reason="stopped on request"), live, now)
     places = tries(run, tasks)
+    run = _begun(run, places)
     verdict = judge(run, places, now)
     if run.state is RunState.STOPPING:
         done = run.cause is Cause.PREEMPTED and verdict is not None and verdict.cause is Cause.DONE
@@ -71,6 +72,12 @@ def held_cost(task: Task, now: float) -> float:
 def ended_cost(tasks: Sequence[Task]) -> float:
     """What the ended ones of `tasks` have cost."""
     return sum(held_cost(task, 0.0) for task in tasks if task.ended is not None)
+
+
+def _begun(run: Run, places: Mapping[Place, Sequence[Task]]) -> Run:
+    """With the time at which its first task ran."""
+    starts = [task.started for attempts in places.values() for task in attempts if task.started is not None]
+    return replace(run, started=min(starts)) if run.started is None and starts else run
 
 
 def _judged(run: Run, verdict: Verdict) -> Run:
@@ -120,9 +127,7 @@ def _go_on(
     surplus = [task for task in live if task.index >= run.count(run.plan.role(task.role))]
     changed = {task.id: task for task in _stop(surplus)}
     changed |= {task.id: replace(changed.get(task.id, task), go=True) for task in _gathered(run, places)}
-    starts = [task.started for attempts in places.values() for task in attempts if task.started is not None]
-    started = min(starts) if run.started is None and starts else run.started
-    run = replace(run, state=_state(run, live), started=started)
+    run = replace(run, state=_state(run, live))
     run = replace(run, reason=_waiting(run, needed, later, now), rejections=run.rejections if needed else ())
     return Progress(run, tuple(changed.values()), needed, _due_again(run, places, later))
 

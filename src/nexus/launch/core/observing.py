@@ -29,10 +29,15 @@ def observe(task: Task, report: TaskReport, now: float) -> Task | None:
         ports=dict(report.ports) or task.ports,
         healthy=report.healthy and not ends,
         idle=report.idle and not ends,
-        started=now if task.started is None and report.state is TaskState.RUNNING else task.started,
+        started=now if task.started is None and _has_run(report) else task.started,
         ended=now if ends else None,
     )
     return None if seen == task else seen
+
+
+def _has_run(report: TaskReport) -> bool:
+    """A quick task may have ended before anybody heard that it ran."""
+    return report.state is TaskState.RUNNING or report.exit_code is not None or report.signal is not None
 
 
 def _default_cause(state: TaskState) -> Cause:

@@ -3,18 +3,10 @@
 /** @typedef {{key: string, line: string, steps: number[], values: (number | null)[], last: number | null, whole: boolean}} Piece */
 /** @typedef {{steps: number[], values: (number | null)[]}} Line */
 
+import { say, sayBytes } from "./numbers.js";
+
 const MOST_POINTS = 4000;
 const tint = (/** @type {string} */ name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const say = (/** @type {number | null} */ value) =>
-  value === null ? "—" : Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(4)));
-
-const UNITS = ["B", "KB", "MB", "GB", "TB"];
-/** @param {number | null} value */
-const sayBytes = (value) => {
-  const power = Math.max(0, Math.min(Math.floor(Math.log10(Math.abs(value ?? 0) || 1) / 3), UNITS.length - 1));
-  return value === null ? say(value) : `${Number((value / 1000 ** power).toPrecision(3))} ${UNITS[power]}`;
-};
-
 // As wide as the longest label needs: bytes are long, losses are short.
 /** @param {any} _ @param {string[] | null} labels */
 const widthOf = (_, labels) => Math.max(44, ...(labels ?? []).map((label) => label.length * 6.4 + 16));
