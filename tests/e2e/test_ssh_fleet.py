@@ -84,7 +84,7 @@ def test_a_host_that_dies_with_a_job_costs_a_retry_on_another(house: House, lab:
     first.die()
     until(lambda: run_of(house, "short")["state"] in {"succeeded", "failed"}, "the second try")
     assert run_of(house, "short")["state"] == "succeeded"
-    assert machines(house)["h2"] == "up"
+    until(lambda: machines(house)["h2"] == "up", "the machines' loop to hear of its agent")
 
 
 def test_a_fleet_that_cannot_start_says_why_where_people_look(house: House, lab: Callable[..., list[Sshd]]) -> None:
