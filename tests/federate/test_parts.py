@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from nexus.federate.core.options import options_of
-from nexus.federate.core.packing import Sparse
 from nexus.federate.core.parts import FAMILIES, build
 from nexus.federate.core.settings import check, override
 from nexus.federate.model import Part, Settings
@@ -54,23 +52,3 @@ def test_the_median_holds_where_the_mean_falls(digits):
     fallen = run(digits, attack=attack).rounds[-1].metrics["accuracy"]
     held = run(digits, attack=attack, defence=Part("median")).rounds[-1].metrics["accuracy"]
     assert held > fallen + 0.3
-
-
-def test_top_k_sends_fewer_bytes_and_forgets_nothing(digits):
-    plain = run(digits).rounds
-    small = run(digits, compression=Part("top_k", {"part": 0.05})).rounds
-    assert small[-1].bytes_up < plain[-1].bytes_up / 9
-    assert small[-1].metrics["accuracy"] > plain[-1].metrics["accuracy"] - 0.05
-    forgetful = run(digits, compression=Part("top_k", {"part": 0.05, "memory": 0.0})).rounds
-    assert small[-1].metrics["loss"] < forgetful[-1].metrics["loss"]
-
-
-def test_what_is_packed_comes_back_and_what_nobody_packs_is_refused():
-    vector = np.array([0, 1.5, 0, -2, 0], np.float32)
-    packed = Sparse().pack(vector)
-    assert (Sparse().unpack(packed, 5) == vector).all()
-    assert sum(field.nbytes for field in packed.values()) == Sparse().size_b(vector)
-    values = np.ones(2, np.float32)
-    for at in ([3, 1], [1, 1], [1, 5]):
-        with pytest.raises(UsageError, match="positions"):
-            Sparse().unpack({"at": np.array(at, np.uint32), "of": values}, 5)
