@@ -44,11 +44,27 @@ PARTS = [(family, name) for family, table in FAMILIES.items() if family != "atta
 
 @pytest.mark.parametrize(("family", "name"), PARTS)
 def test_a_part_gives_the_same_model_as_in_simulation(family, name, silos):
-    silos.changes = (f"{family}={name}",)
+    seeded = ("privacy.seeded=1",) if family == "privacy" else ()  # else the noise is drawn anew
+    silos.changes = (f"{family}={name}", *seeded)
     silos.start_all()
     rounds = finished(silos)
     wanted = simulated(SMALL, *silos.changes).rounds
     assert [(r.model, r.notes) for r in rounds] == [(r.model, r.notes) for r in wanted]
+
+
+def test_noise_over_the_network_is_nobodys_to_know_and_the_budget_outlives_a_restart(silos):
+    silos.delay_s = 0.05
+    silos.changes = ("privacy=central", "privacy.noise=4", "privacy.epsilon=3.5")
+    silos.start_all()
+    until(lambda: len(silos.rounds()) >= 1)
+    silos.kill("server-0")
+    silos.start("server")
+    rounds = finished(silos)
+    wanted = simulated(SMALL, *silos.changes).rounds
+    assert [r.notes for r in rounds] == [r.notes for r in wanted]
+    assert 1 < len(rounds) < 4, "the budget ends it"
+    assert rounds[0].model != wanted[0].model
+    assert "the privacy budget is spent" in silos.log("server-0")
 
 
 @pytest.mark.parametrize("name", ALGORITHMS.names())

@@ -12,6 +12,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_bytes
 
 from nexus.kernel.errors import MissingError, NexusError, UnavailableError, UsageError
 
@@ -89,7 +90,7 @@ def serve(task: Task, settings: Settings, place: Place) -> None:
     """Be the server until every round is done. Raises JobError, ConflictError, UnavailableError."""
     clock = SystemClock()
     check(settings, task.clients)
-    worker = Worker(task, settings, clock)
+    worker = Worker(task, settings, clock, token_bytes)
     reporter = Reporter.from_environment(dict(os.environ))
 
     def each(record: Round) -> None:

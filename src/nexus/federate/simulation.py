@@ -25,6 +25,7 @@ from nexus.federate.core.total import Array, Total
 from nexus.federate.core.worker import Worker
 from nexus.federate.model import Round, Settings, Turn
 from nexus.infra.clock import SystemClock
+from nexus.kernel.errors import UsageError
 
 __all__ = ["Simulation", "describe", "load_task", "simulate"]
 
@@ -104,7 +105,9 @@ def _rounds(
     clock = SystemClock()
     rounds: list[Round] = []
     for number in range(1, settings.rounds + 1):
-        if worker.algorithm.over(state):
+        if why := worker.algorithm.over(state):
+            if not rounds:
+                raise UsageError(why, hint="Not even one round can be run like that.")
             break
         started, began = clock.now(), clock.monotonic()
         cohort = worker.composition.cohort(state, rounds)

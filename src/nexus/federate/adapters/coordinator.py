@@ -15,12 +15,12 @@ import structlog
 
 from nexus.federate.adapters import frames
 from nexus.federate.adapters.journal import Journal
-from nexus.federate.core.algorithm import State
+from nexus.federate.core.algorithm import State, Vectors
 from nexus.federate.core.book import Book, Verdict
 from nexus.federate.core.chain import close_round, digest, finished
 from nexus.federate.core.packing import most_bytes
 from nexus.federate.core.stack import Stack
-from nexus.federate.core.total import Array, OrderedFold, Total
+from nexus.federate.core.total import OrderedFold, Total
 from nexus.federate.core.worker import Worker
 from nexus.federate.model import Round, Settings, Turn
 from nexus.federate.protocol import (
@@ -84,7 +84,7 @@ class Coordinator:
     async def run(self) -> State:
         """Every round that is not committed yet. Raises JobError when one fails, OSError when the disk does."""
         try:
-            while self.state.number < self._settings.rounds and not self._worker.algorithm.over(self.state):
+            while self.state.number < self._settings.rounds and not self._over():
                 await self._round()
         except (NexusError, OSError) as error:
             await self._finish(Work(state=WorkState.FAILED, reason=str(error)))
@@ -114,6 +114,15 @@ class Coordinator:
         self.state = state
         self.rounds.append(record)
         await asyncio.to_thread(self._each, record)
+
+    def _over(self) -> bool:
+        """Whether the algorithm has no more rounds to give. Raises UsageError if it had none."""
+        why = self._worker.algorithm.over(self.state)
+        if why and not self.rounds:
+            raise UsageError(why, hint="Not even one round can be run like that.")
+        if why:
+            log.warning("federate.over", reason=why)
+        return bool(why)
 
     def _open(self) -> Book:
         """The next round, with the updates that were accepted before a restart."""
@@ -146,8 +155,9 @@ class Coordinator:
         weights = [self._weight(book, client) for client in clients]
         return Stack(clients, weights, [self._update(book, client) for client in clients])
 
-    def _update(self, book: Book, client: int) -> dict[str, Array]:
-        return frames.read(self._journal.update_path(book.number, client), self._lengths, self._packing)
+    def _update(self, book: Book, client: int) -> Vectors:
+        update = frames.read(self._journal.update_path(book.number, client), self._lengths, self._packing)
+        return self._worker.algorithm.received(self._worker.algorithm.plan(self.state), update)
 
     def _weight(self, book: Book, client: int) -> float:
         return self._worker.algorithm.weight(book.turns[client].samples)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_bytes
 
 import numpy as np
 import structlog
@@ -47,7 +48,7 @@ class HostProcess:
         self._clients = clients
         self._folder = folder
         self._clock = clock
-        self._worker = Worker(task, settings, clock)
+        self._worker = Worker(task, settings, clock, token_bytes)
         self._learn()
         self._plan: tuple[str, Vectors] = ("", {})
 
@@ -88,7 +89,7 @@ class HostProcess:
         welcome = line.join(Join(host=self._index, clients=self._clients, parameters=parameters))
         if welcome.settings != self._settings:
             self._settings = welcome.settings
-            self._worker = Worker(self._task, welcome.settings, self._clock)
+            self._worker = Worker(self._task, welcome.settings, self._clock, token_bytes)
             self._learn()
         log.info("federate.joined", clients=list(self._clients), algorithm=self._settings.algorithm)
 

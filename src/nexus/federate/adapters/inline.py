@@ -35,10 +35,11 @@ class Inline:
         for position, client in enumerate(cohort):
             turn, step = self._worker.turn(number, client, plan, self._kept[client])
             weights.append(self._worker.algorithm.weight(turn.samples))
+            update = self._worker.algorithm.received(plan, step.send)
             if self._stacks:
-                rows.append({name: vector.copy() for name, vector in step.send.items()})
+                rows.append({name: vector.copy() for name, vector in update.items()})
             else:
-                fold.add(position, step.send, weights[-1])
+                fold.add(position, update, weights[-1])
             if step.keep:
                 self._kept[client] = step.keep
             turns.append(turn)

@@ -163,10 +163,11 @@ class Pool:
             except Exception as error:
                 trace = traceback.format_exc(limit=-3)
                 return _Answer(order.slot, error=f"client {client} failed in round {order.number}: {error}\n{trace}")
+            update = self._worker.algorithm.received(self._plan, step.send)
             if self._stack:
-                _store(self._stack[position], step.send)
+                _store(self._stack[position], update)
             else:
-                total.absorb(step.send, self._worker.algorithm.weight(turn.samples))
+                total.absorb(update, self._worker.algorithm.weight(turn.samples))
             _store(kept, step.keep)
             turns.append(turn)
         return _Answer(order.slot, turns, total.weight)

@@ -24,6 +24,7 @@ def log_round(record: Round) -> None:
     dropped = sum(turn.outcome is Outcome.DROPPED for turn in record.turns)
     refused = sum(turn.outcome is Outcome.REFUSED for turn in record.turns)
     values = {f"federate/{name}": value for name, value in record.metrics.items()}
+    values |= {f"federate/{name}": value for name, value in record.notes.items()}
     values |= {
         "federate/seconds": record.seconds,
         "federate/bytes_down": float(record.bytes_down),

@@ -35,9 +35,19 @@ class Fit:
     """What training on one client gave. `delta` is only good until the next fit: it is one buffer, used again."""
 
     delta: Vector  # new minus start
+    weights: Vector  # the trained parameters' part of `delta`, in the same memory
     steps: int
     loss: float  # mean over all batches
     lr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """The gradient of a client's loss over all its samples. Its memory is that of `Fit.delta`: one buffer."""
+
+    whole: Vector  # as long as the model: the parameters' gradient, then what the buffers changed by
+    vector: Vector  # the parameters' part of it
+    loss: float  # mean over all samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +81,15 @@ class Trainer(Protocol):
         """A numpy Generator for one purpose of this client in this round, which nobody else draws from."""
         ...
 
-    def fit(self, start: Vector, adjust: Adjust | None = None) -> Fit:
-        """Train from `start` on this client's data."""
+    def fit(self, start: Vector, adjust: Adjust | None = None, *, anchor: Vector | None = None) -> Fit:
+        """Train from `start` on this client's data.
+
+        With an `anchor`, each batch's gradient is less the gradient of the same batch at that model.
+        """
+        ...
+
+    def gradient(self, at: Vector) -> Gradient:
+        """The gradient at `at` over all of this client's data."""
         ...
 
 
@@ -97,6 +114,10 @@ class Algorithm(Protocol):
 
     def local(self, plan: Vectors, trainer: Trainer, kept: Vectors) -> Step:
         """Client: train, and say what changed."""
+        ...
+
+    def received(self, plan: Vectors, update: Vectors) -> Vectors:
+        """Server: what counts of an update, whatever its client did. An honest client's is left as it is."""
         ...
 
     def weight(self, samples: int) -> float:

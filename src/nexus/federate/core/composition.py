@@ -6,13 +6,14 @@ does, how it travels. So what is compressed has been protected before, and no or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from nexus.federate.core.algorithm import Algorithm, State, Vector
 from nexus.federate.core.algorithms import build as build_algorithm
 from nexus.federate.core.defence import Defence
+from nexus.federate.core.draws import Draws, Sampling
 from nexus.federate.core.parts import LAYERS, build, chosen
 from nexus.federate.core.sampler import Sampler
 from nexus.federate.core.seeds import derive
@@ -70,16 +71,21 @@ class Composition:
         return replace(state, extra=kept), found.total, noted
 
 
-def compose(settings: Settings) -> Composition:
-    """Raises NotFoundError for an unknown name, UsageError for a bad option."""
+def compose(settings: Settings, secret: Callable[[], bytes] | None = None) -> Composition:
+    """What these settings mean; noise comes from `secret`, or follows from the seed.
+
+    Raises NotFoundError for an unknown name, UsageError for a bad option.
+    """
     parts = chosen(settings)
+    sampler = build("sampler", parts["sampler"])
+    draws = Draws(getattr(sampler, "sampling", Sampling.OTHER), settings.cohort, secret)
     algorithm = build_algorithm(settings.algorithm, settings.options)
     for family in LAYERS:
         if family in parts:
-            algorithm = build(family, parts[family], inner=algorithm, seed=settings.seed)
+            algorithm = build(family, parts[family], inner=algorithm, seed=settings.seed, draws=draws)
     return Composition(
         settings=settings,
         algorithm=algorithm,
-        sampler=build("sampler", parts["sampler"]),
+        sampler=sampler,
         defence=build("defence", parts["defence"]) if "defence" in parts else None,
     )

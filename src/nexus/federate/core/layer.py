@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nexus.federate.core.algorithm import Algorithm, State, Step, Trainer, Vector, Vectors
 from nexus.federate.core.algorithms.fedavg import FedAvg
+from nexus.federate.core.draws import Draws
 
 if TYPE_CHECKING:
     from nexus.federate.core.packing import Packing
@@ -23,6 +24,7 @@ class Layer:
 
     inner: Algorithm = field(default_factory=FedAvg, kw_only=True)
     seed: int = field(default=0, kw_only=True)
+    draws: Draws = field(default=Draws(), kw_only=True)
 
     def begin(self, model: Vector, *, trainable: int, clients: int) -> State:
         return self.inner.begin(model, trainable=trainable, clients=clients)
@@ -38,6 +40,9 @@ class Layer:
 
     def local(self, plan: Vectors, trainer: Trainer, kept: Vectors) -> Step:
         return self.inner.local(plan, trainer, kept)
+
+    def received(self, plan: Vectors, update: Vectors) -> Vectors:
+        return self.inner.received(plan, update)
 
     def weight(self, samples: int) -> float:
         return self.inner.weight(samples)

@@ -9,7 +9,7 @@ from typing import Any
 
 from nexus.kernel.errors import UsageError
 
-_NOT_OPTIONS = frozenset({"inner", "seed"})  # what a composition gives to layers
+_NOT_OPTIONS = frozenset({"inner", "seed", "draws"})  # what a composition gives to layers
 
 
 def options_of(kind: type[Any]) -> dict[str, float]:

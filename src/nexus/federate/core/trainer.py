@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nexus.federate.core.algorithm import Adjust, Fit
+from nexus.federate.core.algorithm import Adjust, Fit, Gradient
 from nexus.federate.core.seeds import derive
 from nexus.federate.core.task import Task
 from nexus.federate.core.total import Array
@@ -66,8 +66,8 @@ class TorchTrainer:
         torch.manual_seed(turn)  # dropout and the like
         self._dice = np.random.default_rng(turn)
 
-    def fit(self, start: Array, adjust: Adjust | None = None) -> Fit:
-        """SGD from `start`."""
+    def fit(self, start: Array, adjust: Adjust | None = None, *, anchor: Array | None = None) -> Fit:
+        """SGD from `start`; from each batch's gradient that at `anchor` is taken away."""
         self._load(start)
         self.module.train()
         size, rate, steps = self._local.batch, self._local.lr, 0
@@ -77,15 +77,30 @@ class TorchTrainer:
             x, y = self._x[order], self._y[order]
             for first in range(0, self.samples, size):
                 self._gradient.zero_()
-                loss = self._task.loss(self.module(x[first : first + size]), y[first : first + size])
-                loss.backward()  # type: ignore[no-untyped-call]
+                batch = slice(first, first + size)
+                loss = self._backward(x[batch], y[batch])
+                if anchor is not None:
+                    self._take_away(anchor, x[batch], y[batch])
                 if adjust is not None:
                     adjust(self._weights_view, self._gradient_view)
                 self._weights.add_(self._gradient, alpha=-rate)
                 losses += loss.detach()
                 steps += 1
         np.subtract(self._flat.numpy(), start, out=self._delta)
-        return Fit(self._delta, steps, float(losses) / steps, rate)
+        return Fit(self._delta, self._delta[: self.trainable], steps, float(losses) / steps, rate)
+
+    def gradient(self, at: Array) -> Gradient:
+        """The gradient of the mean loss over all samples, some at a time."""
+        self._load(at)
+        self.module.train()
+        self._gradient.zero_()
+        total = 0.0
+        for x, y in zip(torch.split(self._x, _EVALUATE), torch.split(self._y, _EVALUATE), strict=True):
+            total += float(self._backward(x, y, part=len(x) / self.samples).detach())
+        np.subtract(self._flat.numpy(), at, out=self._delta)
+        vector = self._delta[: self.trainable]
+        np.copyto(vector, self._gradient_view)
+        return Gradient(self._delta, vector, total)
 
     def evaluate(self, model: Array) -> dict[str, float]:
         """Loss and metrics of a model on the task's test set; empty when it has none."""
@@ -106,6 +121,23 @@ class TorchTrainer:
         """The model as a state dict of copies, ready to be saved."""
         self._load(model)
         return {name: value.detach().clone().contiguous() for name, value in self.module.state_dict().items()}
+
+    def _backward(self, x: torch.Tensor, y: torch.Tensor, part: float = 1.0) -> torch.Tensor:
+        """Add `part` of a batch's gradient to what is there; that part of its loss."""
+        loss = self._task.loss(self.module(x), y)
+        if part != 1.0:
+            loss = loss * part
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    def _take_away(self, anchor: Array, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Leave in the gradient what it has more than that of the same batch at `anchor`; buffers stay as they are."""
+        here, gradient = self._flat.clone(), self._gradient.clone()
+        self._load(anchor)
+        self._gradient.zero_()
+        self._backward(x, y)
+        torch.sub(gradient, self._gradient, out=self._gradient)
+        self._flat.copy_(here)
 
     def _load(self, model: Array) -> None:
         np.copyto(self._flat.numpy(), model)

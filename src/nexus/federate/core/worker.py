@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nexus.federate.core.algorithm import Algorithm, State, Step, Vectors
 from nexus.federate.core.composition import compose
 from nexus.federate.core.packing import Packing
@@ -15,10 +17,10 @@ from nexus.kernel.clock import Clock
 class Worker:
     """A model, its trainer and the client's half of the algorithm."""
 
-    def __init__(self, task: Task, settings: Settings, clock: Clock) -> None:
+    def __init__(self, task: Task, settings: Settings, clock: Clock, secret: Callable[[], bytes] | None = None) -> None:
         self.trainer = TorchTrainer(task, settings.seed, settings.local)
         self.settings = settings
-        self.composition = compose(settings)
+        self.composition = compose(settings, secret)
         self.algorithm: Algorithm = self.composition.algorithm
         self._packing: dict[str, Packing] = {}
         self._clients = task.clients

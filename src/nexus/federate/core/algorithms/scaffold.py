@@ -43,7 +43,7 @@ class Scaffold(FedAvg):
 
         fit = trainer.fit(plan["model"], correct)
         # (x - y_i) / (steps * lr), where y_i - x is the change of the parameters
-        change = fit.delta[: len(own)] * (-1.0 / (fit.steps * fit.lr)) - shared
+        change = fit.weights * (-1.0 / (fit.steps * fit.lr)) - shared
         return Step({"delta": fit.delta, "control": change}, fit.loss, keep={"control": own + change})
 
     def weight(self, samples: int) -> float:
@@ -53,4 +53,4 @@ class Scaffold(FedAvg):
         part = total.count / state.clients
         control = state.extra["control"] + part * total.mean("control")
         model = state.model + self.lr * total.mean("delta")
-        return replace(state, number=state.number + 1, model=model, extra={"control": control})
+        return replace(state, number=state.number + 1, model=model, extra=state.extra | {"control": control})
