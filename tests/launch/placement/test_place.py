@@ -306,17 +306,46 @@ def test_nothing_is_looked_for_in_vain_where_it_was_too_little() -> None:
     first, second = task(index=1, node="node_a", cpu=3.0), task(index=2, node="node_b", cpu=3.0)
     rooms.hold(first)
     rooms.hold(second)
+    for need in (big, european):
+        rooms.watch(need)
     mark = rooms.mark()
-    assert not rooms.gained(big, mark)
+    assert not rooms.served(mark)
     rooms.let_go(first)
-    assert rooms.gained(big, mark)
-    assert not rooms.gained(european, mark)
+    assert rooms.served(mark) == {big: ["node_a"]}
+    assert not rooms.served(rooms.mark()), "that was heard"
     rooms.hold(first)
-    assert not rooms.gained(big, mark), "it was taken again"
+    assert not rooms.served(mark), "it was taken again"
     rooms.put(node("c", cpu=8, region="eu"))
-    assert rooms.gained(european, mark)
+    assert rooms.served(mark) == {big: ["node_c"], european: ["node_c"]}
+    rooms.unwatch(european)
+    assert rooms.served(mark) == {big: ["node_c"]}
+    rooms.watch(european)
+    assert rooms.serves(["node_b", "node_c"]) == {big, european}
     rooms.drop("node_c")
-    assert not rooms.gained(european, mark)
+    assert not rooms.served(mark)
+
+
+def test_a_need_is_watched_for_on_shelves_that_are_made_later() -> None:
+    rooms = Rooms.of([node("a", cpu=4, labels={"rack": "1"})])
+    labelled, plain = (need_key(role(needs=needs(cpu=1, labels=labels))) for labels in ({"rack": "2"}, {}))
+    rooms.watch(labelled)
+    rooms.watch(plain)
+    mark = rooms.mark()
+    rooms.put(node("b", cpu=4, labels={"rack": "2"}))
+    rooms.put(node("c", cpu=64, labels={"rack": "1"}))
+    assert rooms.served(mark) == {plain: ["node_c", "node_b"], labelled: ["node_b"]}
+
+
+def test_needs_that_nobody_waits_with_are_forgotten() -> None:
+    rooms = Rooms.of([node("a", cpu=400)])
+    kinds = [need_key(role(needs=needs(cpu=float(number)))) for number in range(1, 300)]
+    for need in kinds:
+        rooms.watch(need)
+    for need in kinds[1:]:
+        rooms.unwatch(need)
+    assert rooms.serves(["node_a"]) == {kinds[0]}
+    rooms.watch(kinds[1])
+    assert rooms.serves(["node_a"]) == {kinds[0], kinds[1]}
 
 
 def test_gpu_names_are_globs_in_any_case() -> None:

@@ -199,18 +199,24 @@ class Changes(RuleBasedStateMachine):
             expected = scan(plan(of), [(of.name, 0)], self.nodes.values(), rest, policy=POLICY)
             assert [one.node for one in answer.assignments] == [one[2] for one in expected or []]
         assert picture(self.rooms) == before
-        assert not self.rooms.gained(need_key(of), mark)
+        self.rooms.watch(need_key(of))
+        assert not self.rooms.served(mark)
 
     @rule(of=ROLE)
     def what_did_not_fit_fits_only_after_a_gain(self, of: RolePlan) -> None:
         key = need_key(of, "p")
         known = self.blocked
         fits = self.rooms.place(plan(of), [(of.name, 0)], project="p").fits
-        if key in known and fits:
-            assert self.rooms.gained(key, known[key]), "it was blocked, fits now, and nothing was gained"
+        if key in known:
+            served = self.rooms.served(known[key])
+            assert not fits or served.get(key), "it was blocked, fits now, and nothing was gained"
+            assert fits or key not in served, "there is no room for it"
+            assert all(self.rooms.fits(key, one) for one in served.get(key, ()))
         known.pop(key, None)
+        self.rooms.unwatch(key)
         if not fits:
             known[key] = self.rooms.mark()
+            self.rooms.watch(key)
 
     @invariant()
     def it_is_as_if_made_anew(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nexus.launch.core.placement.rooms import need_key
+from nexus.launch.core.placement.rooms import Rooms, need_key
 from nexus.launch.core.queue.lines import Queue
 from nexus.launch.core.queue.walk import Justice, Walk, ahead
 from tests.launch.build import replace, role, run
@@ -14,7 +14,7 @@ class Line:
     """A queue of small runs, and what everybody holds."""
 
     def __init__(self) -> None:
-        self.queue = Queue()
+        self.queue = Queue(Rooms())
         self.held: dict[str, float] = {}
         self.users: dict[tuple[str, str], float] = {}
         self.weight: dict[str, float] = {}
@@ -137,7 +137,7 @@ def test_how_many_are_ahead() -> None:
 
 
 def test_a_run_that_wants_something_else_changes_its_line() -> None:
-    queue, one = Queue(), run(ROLE, id="x")
+    queue, one = Queue(Rooms()), run(ROLE, id="x")
     queue.put(one, "first", (need_key(ROLE),), [("main", 0)])
     queue.put(one, "second", (need_key(ROLE),), [("main", 1)])
     assert (len(queue), [key.shape for key in queue.lines], queue.wanted["x"]) == (1, ["second"], [("main", 1)])

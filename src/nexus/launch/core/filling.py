@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from math import inf
 
 from nexus.kernel.errors import NexusError
@@ -15,16 +14,18 @@ from nexus.launch.core.making_room import MakingRoom
 from nexus.launch.core.placement.place import in_words
 from nexus.launch.core.policy import Policy
 from nexus.launch.core.queue.limits import overspent, refusal
-from nexus.launch.core.queue.lines import Line, LineKey
-from nexus.launch.core.queue.reservations import Reservation
+from nexus.launch.core.queue.lines import Line
+from nexus.launch.core.queue.reservations import Reservation, ends_in_time, order_of
 from nexus.launch.core.queue.shares import Amount, amount_of_roles, weights
 from nexus.launch.core.queue.walk import Justice, Walk
-from nexus.launch.core.standing import Refusal, Standing
+from nexus.launch.core.standing import Standing
 from nexus.launch.model import RUN_LIFE, TASK_LIFE, Placement, Run, RunState, Task
 
 TURN = "waits for its turn"
 QUOTA = "quota:"
-_EXPLAIN_S = 10.0  # for so long what was found against one run of a line is said of the others
+NO_NODE = ("no node", "there is no node")  # how a refusal begins that more room would not change
+_EXPLAIN_S = 60.0  # for so long what nodes have against one run is said of those that need the same
+_EXPLAINED = 4096  # needs of which that is remembered
 _BUDGET_LOOK_S = 60.0  # how often a run that waits for next month's budget is looked at
 
 ProgressOf = Callable[[str], tuple[Progress, list[Task]]]
@@ -103,9 +104,9 @@ class Filling:
             standing.cancel_reservation(run.id)
             return
         shape, needs = shape_of(run, needed, tasks)
-        key = standing.queue.put(run, shape, needs, needed)
-        if key in standing.blocked and standing.queue.lines[key].runs[0][1] == run.id:
-            del standing.blocked[key]  # something about its head has changed: it is tried again
+        line = standing.queue.put(run, shape, needs, needed)
+        if line.head == run.id:
+            standing.queue.unblock(line)  # something about its head has changed: it is tried again
         standing.walk_due = True
 
     def walk(self) -> Iterator[Filled]:
@@ -115,9 +116,11 @@ class Filling:
             return
         standing.walk_due = False
         self._refresh_reservations()
-        yield from self._turns(Walk(self._open_lines(), justice_of(standing, self._now, self._policy)))
+        self._wake()
+        lines = self._lines()
+        if lines:
+            yield from self._turns(Walk(lines, justice_of(standing, self._now, self._policy)))
         yield from self._tell()
-        standing.walked = standing.rooms.mark()
         standing.nodes_changed = False
 
     def _refresh_reservations(self) -> None:
@@ -128,32 +131,59 @@ class Filling:
             one.refresh(standing.rooms)
             line = standing.queue.line_of(one.run)
             if line is not None:
-                standing.blocked.pop(line.key, None)
-        if any(one.at is not None for one in stale):
-            for key in [key for key in standing.blocked if self._might_borrow(key)]:
-                del standing.blocked[key]
+                standing.queue.unblock(line)
+        if stale and standing.queue.blocked:
+            shadows = [shadow for one in standing.reservations.values() for shadow in one.shadows]
+            with standing.rooms.as_if_ended(shadows):
+                served = [(one, standing.rooms.serves(one.nodes)) for one in stale]
+            for one, needs in served:
+                for line in [line for need in needs for line in standing.queue.waiting(need)]:
+                    if self._may_use(line, one):
+                        standing.queue.unblock(line)
 
-    def _might_borrow(self, key: LineKey) -> bool:
-        line = self._standing.queue.lines.get(key)
-        return line is None or self._standing.runs[line.runs[0][1]].plan.timeout_s is not None
+    def _may_use(self, line: Line, kept: Reservation) -> bool:
+        """Whether room kept for another is there for the head of the line: it comes first, or is over in time."""
+        run = self._standing.runs[line.head]
+        return order_of(run) < kept.order or ends_in_time(run, self._now, kept.at)
+
+    def _wake(self) -> None:
+        """Blocked lines hear of room that was freed and could serve them, or of nodes if it was nodes they lacked."""
+        standing, queue = self._standing, self._standing.queue
+        mark, standing.walked = standing.walked, standing.rooms.mark()
+        for need, nodes in standing.rooms.served(mark).items():
+            standing.woken.setdefault(need, {}).update(dict.fromkeys(nodes))
+        if standing.nodes_changed:
+            for line in [line for line in queue.blocked.values() if line.refused.startswith(NO_NODE)]:
+                queue.unblock(line)
+
+    def _lines(self) -> list[Line]:
+        """Those for which there may be room."""
+        queue = self._standing.queue
+        woken = {line.key: line for need in self._standing.woken for line in queue.waiting(need)}
+        return [*queue.open.values(), *woken.values()]
 
     def _turns(self, walk: Walk) -> Iterator[Filled]:
         tries = turns = 0
-        hopeless: dict[tuple[str, str], Refusal] = {}  # what no run that needs the same can have in this walk
+        standing, queue = self._standing, self._standing.queue
+        hopeless: dict[tuple[str, str], str] = {}  # what no run that needs the same can have in this walk
         while (turn := walk.next()) is not None:
             if tries >= self._policy.tries or turns >= self._policy.steps:
-                self._standing.walk_due = True
+                standing.walk_due = True
                 self.more = turns >= self._policy.steps
                 return
             line, run_id = turn
+            if line.key in queue.blocked:
+                if not self._is_served(line):  # those before it took what was freed
+                    continue
+                queue.unblock(line)
             alike = (line.key.project, line.key.shape)
-            if alike in hopeless and not self._standing.reservations.get(run_id):  # another user's, tried just now
-                self._standing.blocked[line.key] = self._standing.rooms.mark()
-                self._standing.refused.setdefault(line.key, hopeless[alike])
+            if alike in hopeless and not standing.reservations.get(run_id):  # another user's, tried just now
+                queue.block(line)
+                line.refused = line.refused or hopeless[alike]
                 continue
             filled, goes_on = self._turn(line, run_id)
-            if line.key in self._standing.blocked:
-                hopeless[alike] = self._standing.refused[line.key]
+            if line.key in queue.blocked:
+                hopeless[alike] = line.refused
             if filled is not None:
                 yield filled
             for run, tasks in self._room.taken():
@@ -163,18 +193,19 @@ class Filling:
                 walk.go_on(line)
             else:
                 tries += 1
+        standing.woken.clear()
 
-    def _open_lines(self) -> list[Line]:
-        """Those for which there may be room."""
-        standing = self._standing
-        gained = cache(standing.rooms.gained)  # lines of several users ask the same
-        for key, mark in list(standing.blocked.items()):
-            line = standing.queue.lines.get(key)
-            is_news = standing.nodes_changed and standing.is_infeasible(key)
-            if line is None or is_news or any(gained(need, mark) for need in line.needs):
-                del standing.blocked[key]
-        standing.forget_lines()
-        return [line for key, line in standing.queue.lines.items() if key not in standing.blocked]
+    def _is_served(self, line: Line) -> bool:
+        """Whether room that was freed for what the line needs is still there."""
+        woken, rooms = self._standing.woken, self._standing.rooms
+        for need in line.needs:
+            nodes = woken.get(need, {})
+            for node_id in list(nodes):
+                if rooms.fits(need, node_id):
+                    return True
+                del nodes[node_id]
+            woken.pop(need, None)
+        return False
 
     # ------------------------------------------------------------------ one turn
 
@@ -194,9 +225,9 @@ class Filling:
         if leases:
             self._room.gave(run_id)
         if refused is not None:
-            standing.refused[line.key] = Refusal(refused.reason, len(line.runs))
+            line.refused = refused.reason
             if not leases and not refused.is_by_quota:
-                standing.blocked[line.key] = standing.rooms.mark()
+                standing.queue.block(line)
         return (Filled(told, leases) if leases or told != progress.run else None), refused is None
 
     def _fill(
@@ -292,10 +323,10 @@ class Filling:
         return replace(told, rejections=self._rejections(run, refused))
 
     def _rejections(self, run: Run, refused: _Refused) -> tuple[str, ...]:
-        """What every node has against it: asked only when the reason is news, and once a while for all of a line."""
+        """What nodes have against it: asked when the reason is news, and once a while for all that need the same."""
         standing = self._standing
         line = standing.queue.line_of(run.id)
-        key = line.key if line is not None else None
+        key = (run.project, line.key.shape if line is not None else run.id)
         made, known = standing.explained.get(key, (-inf, ()))
         if self._now < made + _EXPLAIN_S and not standing.nodes_changed:
             return known
@@ -309,6 +340,8 @@ class Filling:
         ).rejections
         nodes = standing.nodes
         words = in_words(found, {one.node: nodes[one.node].name for one in found if one.node in nodes})
+        if len(standing.explained) >= _EXPLAINED:
+            standing.explained.clear()
         standing.explained[key] = self._now, words
         return words
 
@@ -326,8 +359,6 @@ class Filling:
             if line is None or run_id in self._told_already or self._room.has_evicted(run_id):
                 continue
             run = self._progress(run_id)[0].run
-            refused = self._standing.refused.get(line.key)
-            reason = refused.reason if refused is not None else TURN
-            told = self._waits(run, reason, len(queue.wanted[run_id]), run.rejections)
+            told = self._waits(run, line.refused or TURN, len(queue.wanted[run_id]), run.rejections)
             if told != run:
                 yield Filled(told)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import nsmallest
 from typing import Any
 
 from nexus.kernel.errors import NexusError
@@ -312,15 +313,11 @@ class _Look:
 
 def unmet(standing: Standing) -> list[Unmet]:
     """What the runs of blocked lines want and no node has, of the first `UNMET` runs."""
-    lines = sorted(standing.blocked, key=lambda key: -key.priority)
     found: list[Unmet] = []
-    for key in lines:
-        line, refused = standing.queue.lines.get(key), standing.refused.get(key)
-        if line is None or refused is None:
-            continue
+    for line in nsmallest(UNMET, standing.queue.blocked.values(), key=lambda line: -line.key.priority):
         for _, run_id in line.runs[: UNMET - len(found)]:
             run, tasks = standing.runs[run_id], standing.books[run_id].live()
             spent = sum(task.price for task in tasks)
             wanted = batches(run, standing.queue.wanted[run_id], tasks)
-            found += [Unmet(run, tuple(places), spent, refused.reason) for places in wanted]
+            found += [Unmet(run, tuple(places), spent, line.refused) for places in wanted]
     return found

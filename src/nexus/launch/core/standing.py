@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from nexus.kernel.records import Change, Drop, Record
 from nexus.launch.core.exits import Place
 from nexus.launch.core.lifecycle import ended_cost, held_cost
-from nexus.launch.core.placement.fit import misfit
 from nexus.launch.core.placement.rooms import Need, Rooms, need_key
 from nexus.launch.core.policy import Policy
-from nexus.launch.core.queue.lines import LineKey, Queue
+from nexus.launch.core.queue.lines import Queue
 from nexus.launch.core.queue.reservations import Reservation
 from nexus.launch.core.queue.shares import Held, work_of
 from nexus.launch.core.timers import Timers
@@ -33,7 +32,6 @@ from nexus.launch.model import (
 )
 
 KEPT = 64  # tries of one place that are kept; more change no pause
-NO_NODE = ("no node", "there is no node")  # how a refusal begins that more room would not change
 Try = tuple[str, int, int]  # role, index, attempt
 
 
@@ -79,14 +77,6 @@ class Book:
         self.past_work += work_of([task])
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why the head of a line waits."""
-
-    reason: str
-    behind: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """What a standing is built of."""
@@ -111,10 +101,11 @@ class Standing:
         self.usages: dict[str, Usage] = {}  # by project
         self.rooms = Rooms()
         self.held = Held()
-        self.queue = Queue()
-        self.blocked: dict[LineKey, int] = {}  # lines for which there was no room, and when (`Rooms.mark`)
-        self.refused: dict[LineKey, Refusal] = {}  # what the head of a line was told
-        self.explained: dict[LineKey | None, tuple[float, tuple[str, ...]]] = {}  # when and what nodes have against it
+        self.queue = Queue(self.rooms)
+        self.woken: dict[Need, dict[str, None]] = {}  # what blocked lines need, and nodes with room for it
+        self.explained: dict[
+            tuple[str, str], tuple[float, tuple[str, ...]]
+        ] = {}  # project, shape: when, what
         self.reservations: dict[str, Reservation] = {}  # by run
         self.on_node: dict[str, dict[str, Task]] = {}  # live tasks by node
         self.leaving: dict[str, None] = {}  # live tasks that were told to stop
@@ -127,7 +118,7 @@ class Standing:
         self.touched_tasks: dict[str, None] = {}  # leases whose timers are not set yet
         self.walk_due = False  # somebody in the queue may have a turn
         self.nodes_changed = False  # since the last walk
-        self.walked = 0  # the mark of the rooms after the last walk
+        self.walked = 0  # the mark of the rooms at the last walk: what was freed since may be had
         self.run_timers: Timers[str] = Timers()  # of the wall clock
         self.lease_timers: Timers[str] = Timers()  # of the monotonic clock, by task
         self.node_timers: Timers[str] = Timers()  # of the monotonic clock
@@ -345,9 +336,7 @@ class Standing:
         """The project's nodes that could take a task of the role, were they empty."""
         key = need_key(role, project)
         if key not in self._fitting:
-            self._fitting[key] = [
-                node.id for node in self.nodes.values() if node.project == project and not misfit(role, node)
-            ]
+            self._fitting[key] = self.rooms.suiting(key)
         return self._fitting[key]
 
     def past(self, project: str, now: float, policy: Policy) -> float:
@@ -361,7 +350,7 @@ class Standing:
 
     def active_projects(self) -> list[str]:
         """Those that hold something, or wait for it."""
-        return sorted({*self.held.projects, *(key.project for key in self.queue.lines)})
+        return sorted({*self.held.projects, *self.queue.projects})
 
     def differences(self, other: Standing) -> list[str]:
         """What this one takes for otherwise than `other`, built anew from the records."""
@@ -377,17 +366,6 @@ class Standing:
             ("books", _rounded(self.books), _rounded(other.books)),
         )
         return [f"{name}: {mine} instead of {theirs}" for name, mine, theirs in pairs if mine != theirs]
-
-    def forget_lines(self) -> None:
-        """Keep what was said only of lines that still stand."""
-        lines = self.queue.lines
-        self.refused = {key: refused for key, refused in self.refused.items() if key in lines}
-        self.explained = {key: words for key, words in self.explained.items() if key in lines}
-
-    def is_infeasible(self, key: LineKey) -> bool:
-        """Whether the line waits for a node that could take it, not for room."""
-        refused = self.refused.get(key)
-        return refused is not None and refused.reason.startswith(NO_NODE)
 
     def look_again(self, run_id: str, at: float) -> None:
         """Look at the run at this moment too."""

@@ -34,6 +34,11 @@ class Index:
         """All of them."""
         return self._matches.shelves
 
+    @property
+    def version(self) -> int:
+        """Another one, once a class of need may fit other shelves than before."""
+        return self._matches.version
+
     # ------------------------------------------------------------------ changes
 
     def add(self, room: Room) -> None:
@@ -142,15 +147,16 @@ class Index:
         found = next((one for one in match.found if one[0] is shelf.kind and shelf.flag & one[1]), None)
         return match.row(*found) if found else None
 
-    def suited(self, need: Need) -> int:
-        """How many nodes fit, were they free."""
-        count = 0
-        for row in self.rows(need):
-            for shelf in row.kind.shelves:
-                if shelf.flag & row.bits:
-                    rooms = shelf.rooms.values()
-                    count += sum(large_enough(need, room.node.capacity) for room in rooms) if row.strict else len(rooms)
-        return count
+    def suiting(self, need: Need) -> list[str]:
+        """The nodes that fit, were they free."""
+        return [
+            room.node.id
+            for row in self.rows(need)
+            for shelf in row.kind.shelves
+            if shelf.flag & row.bits
+            for room in shelf.rooms.values()
+            if not row.strict or large_enough(need, room.node.capacity)
+        ]
 
     # ------------------------------------------------------------------ what fits now
 

@@ -55,12 +55,13 @@ class Family:
 class Match:
     """The kinds that may fit a class of need. How one does is worked out when a search comes to it."""
 
-    __slots__ = ("_rows", "found", "need")
+    __slots__ = ("_rows", "found", "need", "words")
 
     def __init__(self, need: Need, found: list[tuple[Kind, int, int]]) -> None:
         self.need = need
         self.found = found  # kinds, with the bits of their shelves and accelerators that fit
         self._rows: dict[Kind, Row | None] = {}
+        self.words: dict[tuple[Shelf, str | None], str] = {}  # why a shelf does not fit, for tasks in this image
 
     def row(self, kind: Kind, bits: int, fitting: int) -> Row | None:
         """How a found kind fits; None when none of its nodes is of the right size."""
@@ -87,6 +88,7 @@ class Matches:
         self._suits: dict[Any, list[tuple[int, list[Kind]]]] = {}
         self._masks: dict[tuple[str, Any], int] = {}
         self._matches: dict[Need, Match] = {}
+        self.version = 0  # counts what makes a match another one
 
     def new_shelf(self, size: Size, place: Place) -> Shelf:
         """One more, empty."""
@@ -105,15 +107,17 @@ class Matches:
         for (what, value), mask in self._masks.items():
             if _belongs(what, value, place):
                 self._masks[what, value] = mask | shelf.flag
-        self._matches.clear()
+        self.forget()
         return shelf
 
     def forget(self) -> None:
-        """What was worked out for classes of need: a kind's sizes changed."""
+        """What was worked out for classes of need: the shelves, or a kind's sizes, changed."""
+        self.version += 1
         self._matches.clear()
 
     def clear(self) -> None:
         """No kind and no shelf."""
+        self.version += 1
         self.shelves = []
         for known in (self._kinds, self._families, self._names, self._suits, self._masks, self._matches):
             known.clear()

@@ -57,13 +57,17 @@ def _counted(role: RolePlan, ask: Ask, rooms: Collection[Room], index: Index) ->
         counts[reason] += nodes
         example.setdefault(reason, room.node.id)
 
-    rows = {row.kind: row for row in index.rows(ask.need)}
+    match = index.match(ask.need)
+    rows, words = {row.kind: row for row in match.rows()}, match.words
     for shelf in index.shelves:
         if shelf.rooms and (not ask.need.project or shelf.place.project in {ask.need.project, ""}):
             row = rows.get(shelf.kind)
             if row is None or not shelf.flag & row.bits:
                 room = next(iter(shelf.rooms.values()))
-                count(misfit(role, room.node) or "does not fit", room, len(shelf.rooms))
+                reason = words.get((shelf, role.image))
+                if reason is None:
+                    reason = words[shelf, role.image] = misfit(role, room.node) or "does not fit"
+                count(reason, room, len(shelf.rooms))
             else:
                 _busy(role, ask, shelf, row, count)
     for room in rooms:

@@ -15,6 +15,7 @@ from nexus.launch.core.placement.reasons import nowhere, rejections, too_dear
 from nexus.launch.core.placement.room import Room, lowest
 from nexus.launch.core.placement.search import Asked, Solution, Want
 from nexus.launch.core.placement.solve import solve
+from nexus.launch.core.placement.watch import Watch
 from nexus.launch.core.policy import Policy
 from nexus.launch.model import Assignment, Node, NodeState, Placement, Rejection, RunPlan, Task
 
@@ -49,6 +50,7 @@ class Rooms:
 
     def __init__(self) -> None:
         self._index = Index()
+        self._watch = Watch(self._index)
         self._rooms: dict[str, Room] = {}
         self._held: dict[str, dict[str, Task]] = {}  # node -> task id -> task
         self._where: dict[str, str] = {}  # task id -> node
@@ -234,26 +236,46 @@ class Rooms:
             return lowest(room.gpus & row.fitting, ask.gpus) if row else ()
         return lowest(room.gpus, ask.gpus)
 
+    def suiting(self, key: Need) -> list[str]:
+        """The nodes that could take a task of class `key`, were they free."""
+        return self._index.suiting(key)
+
     def suited(self, key: Need) -> int:
         """How many nodes could take a task of class `key`, were they free."""
-        return self._index.suited(key)
+        return len(self._index.suiting(key))
 
     def mark(self) -> int:
-        """Now, for `gained`."""
+        """Now, for `served`."""
         return self._clock
 
-    def gained(self, key: Need, mark: int) -> bool:
-        """Whether room that could take a task of class `key` was freed or added since `mark`, and is still there."""
-        ask: Ask | None = None
+    def watch(self, key: Need) -> None:
+        """Tasks of class `key` wait for room: `served` and `serves` speak of them from now on."""
+        self._watch.add(key)
+
+    def unwatch(self, key: Need) -> None:
+        """None does any more."""
+        self._watch.discard(key)
+
+    def served(self, mark: int) -> dict[Need, list[str]]:
+        """The watched classes of which one task has room now where some was freed or added since `mark`, and where."""
+        found: dict[Need, list[str]] = {}
         for node_id in reversed(self._gains):
             if self._gains[node_id] <= mark:
-                return False
-            row = self._index.row(key, self._rooms[node_id])
-            if row is not None:
-                ask = ask or Ask(key, None)
-                if fits(self._rooms[node_id], row, ask):
-                    return True
-        return False
+                break
+            for key in self._watch.served(self._rooms[node_id]):
+                found.setdefault(key, []).append(node_id)
+        return found
+
+    def serves(self, node_ids: Iterable[str]) -> set[Need]:
+        """The watched classes of which one task has room now on one of these nodes."""
+        rooms = (self._rooms[node_id] for node_id in node_ids if node_id in self._rooms)
+        return {key for room in rooms for key in self._watch.served(room)}
+
+    def fits(self, key: Need, node_id: str) -> bool:
+        """Whether one task of class `key` has room on this node now."""
+        room = self._rooms.get(node_id)
+        row = self._index.row(key, room) if room is not None else None
+        return room is not None and row is not None and fits(room, row, Ask(key, None))
 
     # ------------------------------------------------------------------ inside
 

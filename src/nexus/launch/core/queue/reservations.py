@@ -29,11 +29,10 @@ class Reservation:
     preempts: bool = False  # those runs are stopped for it
     stale: bool = False  # something ended or went away where it keeps room
     shadows: list[Task] = field(default_factory=list)
+    nodes: frozenset[str] = field(init=False)  # where it keeps room
 
-    @property
-    def nodes(self) -> set[str]:
-        """Where it keeps room."""
-        return {place.node for place in self.places}
+    def __post_init__(self) -> None:
+        self.nodes = frozenset(place.node for place in self.places)
 
     @property
     def order(self) -> tuple[int, float, str]:
