@@ -32,9 +32,6 @@ class Plain:
     def received(self, plan: Vectors, update: Vectors) -> Vectors:
         return update
 
-    def received(self, plan: Vectors, update: Vectors) -> Vectors:
-        return update
-
     def weight(self, samples: int) -> float:
         return float(samples)
 

@@ -13,9 +13,18 @@ ALGORITHMS: Registry[type[Algorithm]] = Registry(
     "nexus.algorithms",
     {
         "fedavg": "nexus.federate.core.algorithms.fedavg:FedAvg",
+        "fedsgd": "nexus.federate.core.algorithms.fedsgd:FedSGD",
         "fedprox": "nexus.federate.core.algorithms.fedprox:FedProx",
         "scaffold": "nexus.federate.core.algorithms.scaffold:Scaffold",
+        "fedavgm": "nexus.federate.core.algorithms.fedavgm:FedAvgM",
         "fedadam": "nexus.federate.core.algorithms.fedopt:FedAdam",
+        "fedyogi": "nexus.federate.core.algorithms.fedopt:FedYogi",
+        "fedadagrad": "nexus.federate.core.algorithms.fedopt:FedAdagrad",
+        "fednova": "nexus.federate.core.algorithms.fednova:FedNova",
+        "feddyn": "nexus.federate.core.algorithms.feddyn:FedDyn",
+        "mime": "nexus.federate.core.algorithms.mime:Mime",
+        "mimelite": "nexus.federate.core.algorithms.mime:MimeLite",
+        "qfedavg": "nexus.federate.core.algorithms.qfedavg:QFedAvg",
     },
 )
 
