@@ -15,12 +15,12 @@ import random
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
 from math import inf
 from typing import Any
 
 from bench.house import memory_mb
 from bench.peer import report
+from nexus.kernel.records import altered
 from nexus.kernel.units import Range
 from nexus.launch.core.policy import Policy
 from nexus.launch.core.scheduling import Decision, Seen, agenda, decide
@@ -153,7 +153,7 @@ class Life:
             for kind, record in group.changes:
                 version = versions.get(record.id, record.version) + 1
                 versions[record.id] = version
-                changes.append((kind, replace(record, version=version)))
+                changes.append((kind, altered(record, version=version)))
                 if isinstance(record, Run) and RUN_LIFE.is_final(record.state):
                     self.ended += 1
         self._learn(changes)
@@ -169,7 +169,7 @@ class Life:
     def _started(self, task: Task) -> Task:
         self.numbers += 1
         heapq.heappush(self.next, (self.now + self.dice.uniform(60, 3600), self.numbers, task.id))
-        return replace(task, state=TaskState.RUNNING, started=self.now, version=task.version + 1)
+        return altered(task, state=TaskState.RUNNING, started=self.now, version=task.version + 1)
 
     def _end_some(self) -> None:
         """The tasks that end within the next second of virtual time."""
@@ -180,7 +180,7 @@ class Life:
         while self.next and self.next[0][0] <= self.now:
             task = self.standing.tasks.get(heapq.heappop(self.next)[2])
             if task is not None and not TASK_LIFE.is_final(task.state):
-                over.append((TASKS, replace(task, state=TaskState.SUCCEEDED, cause=Cause.DONE, exit_code=0,
+                over.append((TASKS, altered(task, state=TaskState.SUCCEEDED, cause=Cause.DONE, exit_code=0,
                                             ended=self.now, version=task.version + 1)))  # fmt: skip
         self._learn(over)
 

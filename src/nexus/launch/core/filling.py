@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
 
 from nexus.kernel.errors import NexusError
+from nexus.kernel.records import altered
 from nexus.launch.core.exits import Place
 from nexus.launch.core.leasing import batches, lease, shape_of
 from nexus.launch.core.lifecycle import Progress
@@ -224,6 +225,8 @@ class Filling:
         self._told_already.add(run_id)
         if leases:
             self._room.gave(run_id)
+            if refused is None:  # it has all it wants; should this not be committed, it is looked at again
+                standing.queue.drop(run_id)
         if refused is not None:
             line.refused = refused.reason
             if not leases and not refused.is_by_quota:
@@ -247,7 +250,7 @@ class Filling:
                 hopeless.add(wanted[0][0])
                 continue
             leases += self._lease(run, found)
-            run = replace(run, until=found.until) if found.until is not None else run
+            run = altered(run, until=found.until) if found.until is not None else run
         return leases, run, refused
 
     def _find(self, run: Run, wanted: Sequence[Place], spent: float) -> _Found:
@@ -314,13 +317,13 @@ class Filling:
     def _told(self, run: Run, leased: int, refused: _Refused | None, needed: int) -> Run:
         """The run with why it waits, in words."""
         if leased and run.state is RunState.QUEUED:
-            run = replace(run, state=RUN_LIFE.move(run.state, RunState.STARTING))
+            run = altered(run, state=RUN_LIFE.move(run.state, RunState.STARTING))
         if refused is None:
-            return replace(run, reason="", rejections=())
+            return altered(run, reason="", rejections=())
         told = self._waits(run, refused.reason, needed - leased, ())
         if refused.is_by_quota or (told is run and not self._standing.nodes_changed):
             return told
-        return replace(told, rejections=self._rejections(run, refused))
+        return altered(told, rejections=self._rejections(run, refused))
 
     def _rejections(self, run: Run, refused: _Refused) -> tuple[str, ...]:
         """What nodes have against it: asked when the reason is news, and once a while for all that need the same."""
@@ -349,7 +352,7 @@ class Filling:
         """What is said already is not said again: how much is free here and there changes all the time."""
         reason = self._coming.get(run.id) or reason
         waiting = reason if run.state is RunState.QUEUED else f"{missing} of its tasks wait: {reason}"
-        return run if run.reason == waiting else replace(run, reason=waiting, rejections=rejections)
+        return run if run.reason == waiting else altered(run, reason=waiting, rejections=rejections)
 
     def _tell(self) -> Iterator[Filled]:
         """Those who had no turn learn why, once: what is true of the head of their line is true of them."""

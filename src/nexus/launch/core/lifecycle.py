@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from nexus.kernel.records import altered
 from nexus.kernel.units import format_seconds
 from nexus.launch.core.exits import Place, Verdict, judge
 from nexus.launch.core.policy import Policy
@@ -36,7 +37,7 @@ def advance(run: Run, tasks: Sequence[Task], now: float, policy: Policy) -> Prog
     if RUN_LIFE.is_final(run.state):
         return Progress(run, _stop(live))
     if run.wanted == "stop":
-        return _wind_down(replace(run, cause=Cause.STOPPED, reason="stopped on request"), live, now)
+        return _wind_down(altered(run, cause=Cause.STOPPED, reason="stopped on request"), live, now)
     places = tries(run, tasks)
     run = _begun(run, places)
     verdict = judge(run, places, now)
@@ -51,7 +52,7 @@ def advance(run: Run, tasks: Sequence[Task], now: float, policy: Policy) -> Prog
 def preempt(run: Run, tasks: Sequence[Task], reason: str, now: float) -> Progress:
     """Stop the run's tasks, with their grace; once they are over it is queued again."""
     live = [task for task in tasks if not TASK_LIFE.is_final(task.state)]
-    return _wind_down(replace(run, cause=Cause.PREEMPTED, reason=reason), live, now)
+    return _wind_down(altered(run, cause=Cause.PREEMPTED, reason=reason), live, now)
 
 
 def tries(run: Run, tasks: Sequence[Task]) -> dict[Place, list[Task]]:
@@ -77,21 +78,21 @@ def ended_cost(tasks: Sequence[Task]) -> float:
 def _begun(run: Run, places: Mapping[Place, Sequence[Task]]) -> Run:
     """With the time at which its first task ran."""
     starts = [task.started for attempts in places.values() for task in attempts if task.started is not None]
-    return replace(run, started=min(starts)) if run.started is None and starts else run
+    return altered(run, started=min(starts)) if run.started is None and starts else run
 
 
 def _judged(run: Run, verdict: Verdict) -> Run:
-    return replace(run, cause=verdict.cause, reason=verdict.reason, exit_code=verdict.exit_code)
+    return altered(run, cause=verdict.cause, reason=verdict.reason, exit_code=verdict.exit_code)
 
 
 def _stop(live: Sequence[Task]) -> tuple[Task, ...]:
-    return tuple(replace(task, wanted="stop") for task in live if task.wanted != "stop")
+    return tuple(altered(task, wanted="stop") for task in live if task.wanted != "stop")
 
 
 def _wind_down(run: Run, live: Sequence[Task], now: float) -> Progress:
     """Stop what still lives; when nothing does, conclude as `run.cause` says."""
     if live:
-        return Progress(replace(run, state=RUN_LIFE.move(run.state, RunState.STOPPING), rejections=()), _stop(live))
+        return Progress(altered(run, state=RUN_LIFE.move(run.state, RunState.STOPPING), rejections=()), _stop(live))
     if run.wanted != "stop" and run.cause is Cause.PREEMPTED:
         return Progress(_requeued(run))
     if run.wanted != "stop" and may_retry(run.plan.retry, run.attempt - run.preempted, run.cause, run.exit_code):
@@ -100,24 +101,24 @@ def _wind_down(run: Run, live: Sequence[Task], now: float) -> Progress:
         state = RunState.STOPPED
     else:
         state = RunState.SUCCEEDED if run.cause is Cause.DONE else RunState.FAILED
-    return Progress(replace(run, state=RUN_LIFE.move(run.state, state), ended=now, rejections=()))
+    return Progress(altered(run, state=RUN_LIFE.move(run.state, state), ended=now, rejections=()))
 
 
 def _again(run: Run, now: float) -> Run:
     failed = run.attempt - run.preempted
     pause = backoff_s(run.plan.retry, failed)
     said = f"attempt {failed + 1} of {run.plan.retry.max + 1}: {run.reason}; tries again in {format_seconds(pause)}"
-    return _next_attempt(replace(run, not_before=now + pause, reason=said))
+    return _next_attempt(altered(run, not_before=now + pause, reason=said))
 
 
 def _requeued(run: Run) -> Run:
     """Its attempt counts for nothing, and it keeps its place in the queue."""
-    return _next_attempt(replace(run, preempted=run.preempted + 1, not_before=0.0))
+    return _next_attempt(altered(run, preempted=run.preempted + 1, not_before=0.0))
 
 
 def _next_attempt(run: Run) -> Run:
     state = RUN_LIFE.move(run.state, RunState.QUEUED)
-    return replace(run, state=state, attempt=run.attempt + 1, cause=None, exit_code=None, until=None)
+    return altered(run, state=state, attempt=run.attempt + 1, cause=None, exit_code=None, until=None)
 
 
 def _go_on(
@@ -126,9 +127,10 @@ def _go_on(
     needed, later = _needed(run, places, now, policy)
     surplus = [task for task in live if task.index >= run.count(run.plan.role(task.role))]
     changed = {task.id: task for task in _stop(surplus)}
-    changed |= {task.id: replace(changed.get(task.id, task), go=True) for task in _gathered(run, places)}
-    run = replace(run, state=_state(run, live))
-    run = replace(run, reason=_waiting(run, needed, later, now), rejections=run.rejections if needed else ())
+    changed |= {task.id: altered(changed.get(task.id, task), go=True) for task in _gathered(run, places)}
+    state = _state(run, live)
+    rejections = run.rejections if needed else ()
+    run = altered(run, state=state, reason=_waiting(run, state, needed, later, now), rejections=rejections)
     return Progress(run, tuple(changed.values()), needed, _due_again(run, places, later))
 
 
@@ -197,10 +199,10 @@ def _state(run: Run, live: Sequence[Task]) -> RunState:
     return RUN_LIFE.move(run.state, RunState.STARTING)
 
 
-def _waiting(run: Run, needed: Sequence[Place], later: float | None, now: float) -> str:
+def _waiting(run: Run, state: RunState, needed: Sequence[Place], later: float | None, now: float) -> str:
     """Why it waits. A reason why no node fits is the placement's to say, so it stays until that changes it."""
     if needed:
         return run.reason
     if later is not None and later > now:
-        return run.reason if run.attempt and run.state is RunState.QUEUED else "a task that ended is started again soon"
-    return "" if run.state is not RunState.QUEUED else "scaled to zero: no task is wanted"
+        return run.reason if run.attempt and state is RunState.QUEUED else "a task that ended is started again soon"
+    return "" if state is not RunState.QUEUED else "scaled to zero: no task is wanted"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from nexus.kernel.records import altered
 from nexus.launch.model import TASK_LIFE, Cause, Task, TaskState
 from nexus.launch.protocol import TaskReport
 
@@ -19,7 +18,7 @@ def observe(task: Task, report: TaskReport, now: float) -> Task | None:
     if not TASK_LIFE.may(task.state, report.state):
         return None
     ends = TASK_LIFE.is_final(report.state)
-    seen = replace(
+    seen = altered(
         task,
         state=report.state,
         detail=report.detail,
@@ -32,7 +31,7 @@ def observe(task: Task, report: TaskReport, now: float) -> Task | None:
         started=now if task.started is None and _has_run(report) else task.started,
         ended=now if ends else None,
     )
-    return None if seen == task else seen
+    return None if seen is task else seen
 
 
 def _has_run(report: TaskReport) -> bool:

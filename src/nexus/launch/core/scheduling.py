@@ -14,7 +14,7 @@ from typing import Any
 
 from nexus.kernel.errors import NexusError
 from nexus.kernel.events import Event
-from nexus.kernel.records import Kind, Record
+from nexus.kernel.records import Kind, Record, altered
 from nexus.launch.core.events import node_moved, run_moved, task_moved
 from nexus.launch.core.exits import Place
 from nexus.launch.core.filling import Filling
@@ -168,7 +168,7 @@ class _Look:
         if limits:
             self.standing.node_timers.set(node.id, self.seen.monotonic + limits[0] - silence + _LATER_S)
         if state is not node.state:
-            moved = replace(node, state=state, seen=self.now - silence)
+            moved = altered(node, state=state, seen=self.now - silence)
             self._add([(NODES, moved)], [node_moved(moved, self.now, silent_s=round(silence, 1))])
 
     def _check_lease(self, task_id: str) -> dict[str, None]:
@@ -187,7 +187,7 @@ class _Look:
     def _lose(self, task: Task, detail: str) -> None:
         node = self.standing.nodes.get(task.node)
         cause = Cause.SPOT if node is not None and node.spot else Cause.NODE_LOST
-        self.lost[task.id] = replace(
+        self.lost[task.id] = altered(
             task, state=TaskState.LOST, cause=cause, detail=detail, ended=self.now, healthy=False
         )
 
@@ -217,7 +217,7 @@ class _Look:
             if state is None or (RUN_LIFE.is_final(state) and state is not RunState.SUCCEEDED):
                 return self._fail(run, f"it waits for {run_id}, which {f'is {state}' if state else 'does not exist'}")
             if state is not RunState.SUCCEEDED:
-                return Progress(replace(run, reason=f"waits for {run_id}, which is {state}", rejections=()))
+                return Progress(altered(run, reason=f"waits for {run_id}, which is {state}", rejections=()))
         if run.id in self.seen.broken:
             return self._fail(run, self.seen.broken[run.id])
         return None
@@ -228,7 +228,7 @@ class _Look:
 
     def _fail(self, run: Run, reason: str) -> Progress:
         state = RUN_LIFE.move(run.state, RunState.FAILED)
-        return Progress(replace(run, state=state, cause=Cause.SETUP, reason=reason, ended=self.now))
+        return Progress(altered(run, state=state, cause=Cause.SETUP, reason=reason, ended=self.now))
 
     # ------------------------------------------------------------------ places
 
@@ -243,8 +243,8 @@ class _Look:
             step.progress = replace(step.progress, run=filled.run, tasks=(*step.progress.tasks, *filled.stopped))
             for task in filled.leases:
                 node = step.nodes.get(task.node) or self.nodes.get(task.node) or self.standing.nodes[task.node]
-                step.nodes[task.node] = replace(node, epoch=node.epoch + 1)
-                lease = replace(task, epoch=node.epoch + 1)
+                step.nodes[task.node] = altered(node, epoch=node.epoch + 1)
+                lease = altered(task, epoch=node.epoch + 1)
                 step.leases.append(lease)
             if filled.leases:
                 self._write(self.steps.pop(filled.run.id))
@@ -277,7 +277,8 @@ class _Look:
         if (after.state, after.reason) != (run.state, run.reason):
             events.append(run_moved(after, self.now))
         # With new tasks the run is written in any case: two schedulers must not both go on from the same record.
-        records: list[Change] = [(RUNS, after)] if after != run or step.leases else []
+        is_news = after is not run and after != run
+        records: list[Change] = [(RUNS, after)] if is_news or step.leases else []
         records += [(TASKS, task) for task in (*changed.values(), *step.leases)]
         records += [(NODES, node) for node in step.nodes.values()]
         self._add([*records, *self._charge(run, after)], events)
@@ -288,7 +289,7 @@ class _Look:
         held = list(tasks)
         cost, work = book.cost(held), book.work(held)
         same = abs(cost - run.cost) < 1e-9 and abs(work - run.work) < 1e-6  # sums in another order differ by less
-        return run if same else replace(run, cost=cost, work=work)
+        return run if same else altered(run, cost=cost, work=work)
 
     def _charge(self, run: Run, after: Run) -> Iterator[Change]:
         """The project's usage, together with what was added to the run's cost."""
@@ -298,7 +299,7 @@ class _Look:
         blank = Usage(id=f"usage_{run.project}", project=run.project, created=self.now, at=self.now)
         usage = self.usages.get(run.project) or self.standing.usages.get(run.project) or blank
         work += decayed(usage, self.now, self.policy.memory_s)
-        yield USAGES, replace(usage, spent=charged(usage.spent, cost, self.now), work=work, at=self.now)
+        yield USAGES, altered(usage, spent=charged(usage.spent, cost, self.now), work=work, at=self.now)
 
     def _add(self, changes: Sequence[Change], events: Sequence[Event]) -> None:
         if not changes:
@@ -306,9 +307,9 @@ class _Look:
         self.groups.append(Group(tuple(changes), tuple(events)))
         for _, record in changes:
             if isinstance(record, Node):
-                self.nodes[record.id] = replace(record, version=record.version + 1)
+                self.nodes[record.id] = altered(record, version=record.version + 1)
             elif isinstance(record, Usage):
-                self.usages[record.project] = replace(record, version=record.version + 1)
+                self.usages[record.project] = altered(record, version=record.version + 1)
 
 
 def unmet(standing: Standing) -> list[Unmet]:

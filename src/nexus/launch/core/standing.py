@@ -7,7 +7,8 @@ a change was missed (another server wrote, say): then it is in `doubt`, and its 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 from nexus.kernel.records import Change, Drop, Record
 from nexus.launch.core.exits import Place
@@ -103,9 +104,7 @@ class Standing:
         self.held = Held()
         self.queue = Queue(self.rooms)
         self.woken: dict[Need, dict[str, None]] = {}  # what blocked lines need, and nodes with room for it
-        self.explained: dict[
-            tuple[str, str], tuple[float, tuple[str, ...]]
-        ] = {}  # project, shape: when, what
+        self.explained: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {}  # project, shape: when, what
         self.reservations: dict[str, Reservation] = {}  # by run
         self.on_node: dict[str, dict[str, Task]] = {}  # live tasks by node
         self.leaving: dict[str, None] = {}  # live tasks that were told to stop
@@ -373,9 +372,8 @@ class Standing:
         self.run_timers.set(run_id, at if there is None else min(at, there))
 
 
-def _placed_by(node: Node) -> Node:
-    """The node as placement sees it: a heartbeat or a lease changes nothing of this."""
-    return replace(node, version=0, epoch=0, seen=0.0, boot="", earlier_boots=(), agent_version="", drain=False)
+_UNSEEN = {"version", "epoch", "seen", "boot", "earlier_boots", "agent_version", "drain"}
+_placed_by = attrgetter(*(one.name for one in fields(Node) if one.name not in _UNSEEN))  # the node as placement sees it
 
 
 def _versions(records: Mapping[str, Record]) -> dict[str, int]:

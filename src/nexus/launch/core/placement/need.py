@@ -73,11 +73,8 @@ def gpu_fits(names: tuple[str, ...], memory_b: tuple[float | None, float | None]
 
 def fitting_gpus(need: Need, gpus: tuple[Gpu, ...]) -> int:
     """The accelerators that fit, as bits."""
-    bits = 0
-    for index, gpu in enumerate(gpus):
-        if gpu_fits(need.gpu_names, need.gpu_memory_b, gpu):
-            bits |= 1 << index
-    return bits
+    fits = {gpu: gpu_fits(need.gpu_names, need.gpu_memory_b, gpu) for gpu in dict.fromkeys(gpus)}
+    return sum(1 << index for index, gpu in enumerate(gpus) if fits[gpu])
 
 
 def large_enough(need: Need, capacity: Capacity) -> bool:

@@ -7,9 +7,10 @@ top is weighed again, and goes down if it has become heavier.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from math import inf
 
 from nexus.launch.core.queue.lines import Line, Order
@@ -54,13 +55,13 @@ class Walk:
 
     def __init__(self, lines: Iterable[Line], justice: Justice) -> None:
         self._justice = justice
-        self._position: dict[int, int] = {}
+        self._last = _NEVER  # whose turn it was
         bands = self._bands = dict[tuple[str, int], _Band]()
-        for number, line in enumerate(lines):
+        self._numbers = count()
+        for line in lines:
             key = line.key
             band = bands.setdefault((key.project, key.priority), _Band(key.project, key.priority))
-            band.lines.setdefault(key.user, []).append((line.runs[0], number, line))
-            self._position[id(line)] = 0
+            band.lines.setdefault(key.user, []).append((line.runs[0], next(self._numbers), line))
         self._heap: list[tuple[Rank, int, _Band]] = []
         for number, band in enumerate(bands.values()):
             for user, heap in band.lines.items():
@@ -71,7 +72,6 @@ class Walk:
             if rank is not None:
                 self._heap.append((rank, number, band))
         heapq.heapify(self._heap)
-        self._numbers = len(self._position)
 
     def next(self) -> tuple[Line, str] | None:
         """The run whose turn it is, and its line; None at the end."""
@@ -87,13 +87,11 @@ class Walk:
         return None
 
     def go_on(self, line: Line) -> None:
-        """Those behind the last run of `line` have their turn too."""
-        self._position[id(line)] += 1
-        at = self._position[id(line)]
+        """Those behind the run that `next` gave have their turn too."""
+        at = bisect_right(line.runs, self._last)
         if at < len(line.runs):
             heap = self._bands[line.key.project, line.key.priority].lines[line.key.user]
-            self._numbers += 1
-            heapq.heappush(heap, (line.runs[at], self._numbers, line))
+            heapq.heappush(heap, (line.runs[at], next(self._numbers), line))
 
     def _first(self, band: _Band) -> tuple[Line, str]:
         """The band's next run: of the user who holds least, the oldest."""
@@ -105,8 +103,8 @@ class Walk:
             if now > was:
                 heapq.heapreplace(band.users, now)
                 continue
-            (_, run_id), _, line = heapq.heappop(heap)
-            return line, run_id
+            self._last, _, line = heapq.heappop(heap)
+            return line, self._last[1]
 
     def _rank(self, band: _Band) -> Rank | None:
         oldest = band.oldest()
