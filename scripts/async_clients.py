@@ -107,7 +107,7 @@ def twin(path: Path) -> str:
     module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.endswith("Client")]
     clients = {node.name: f"Async{node.name}" for node in classes} | {"HttpClient": "AsyncHttpClient"}
-    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) or _for_types(node)]
     for node in imports:
         if isinstance(node, ast.ImportFrom) and node.module == "nexus.infra.http_client":
             node.names = [name for name in node.names if name.name != "HttpClient"]
@@ -118,12 +118,16 @@ def twin(path: Path) -> str:
         cls.name = clients[cls.name]
     used = sorted(own & {node.id for cls in made for node in ast.walk(cls) if isinstance(node, ast.Name)})
     parts = [SAYS.format(says=ast.get_docstring(tree), module=module)]
-    parts += [ast.unparse(node) for node in imports if node.names]
+    parts += [ast.unparse(node) for node in imports if getattr(node, "names", True)]
     parts += ["import asyncio", "from collections.abc import AsyncIterator"]
     parts += ["from nexus.infra.http_client_async import AsyncHttpClient"]
     parts += [f"from {module} import {', '.join(used)}"] if used else []
     parts += [ast.unparse(ast.fix_missing_locations(cls)) for cls in made]
     return _tidied("\n\n".join(parts), path.with_name("client_async.py"))
+
+
+def _for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def _defined(node: ast.stmt) -> list[str]:

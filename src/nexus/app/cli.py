@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from nexus.infra.shell import Shell
 from nexus.infra.visible import visible
 from nexus.kernel.errors import FileError, NexusError, UsageError
 from nexus.kernel.registry import Registry
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # name -> (where it is, what the list says). One line here and one file there add a command.
 TABLE: dict[str, tuple[str, str]] = {
@@ -90,10 +92,13 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in TABLE:
             return None
-        return with_completion(cmd_name, with_json(COMMANDS.get(cmd_name)))
+        command = with_json(COMMANDS.get(cmd_name))
+        return with_completion(cmd_name, command) if ctx.resilient_parsing else command  # as a shell asks
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """From the table: a shell waits, and every command would have to be imported for the same words."""
+        from click.shell_completion import CompletionItem
+
         found = [CompletionItem(name, help=says) for name, (_, says) in TABLE.items() if name.startswith(incomplete)]
         return [*found, *super(click.Group, self).shell_complete(ctx, incomplete)]
 

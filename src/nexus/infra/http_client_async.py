@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import httpx
 
-from nexus.infra.http_client import arguments, client_arguments, decoded, no_answer, refusal
+from nexus.infra.http_client import Answer, arguments, decoded, headers_of, refusal
+from nexus.infra.http_wire import URL_HINT, no_answer
+from nexus.kernel.errors import UsageError
 
 T = TypeVar("T")
 
@@ -30,7 +32,10 @@ class AsyncHttpClient:
         self.url = url.rstrip("/")
         self.token = token
         self.project = project
-        self._http = httpx.AsyncClient(**client_arguments(self.url, token, timeout_s, project), transport=transport)
+        headers = headers_of(token, project)
+        self._http = httpx.AsyncClient(
+            base_url=_base(self.url), headers=headers, timeout=timeout_s, transport=transport
+        )
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -47,17 +52,17 @@ class AsyncHttpClient:
         """`call("POST", ...)`."""
         return await self.call("POST", path, kind, body=body, **params)
 
-    async def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    async def request(self, method: str, path: str, **arguments: Any) -> Answer:
         """A plain request; the answer is a success. `content` may be an iterator of bytes. Raises NexusError."""
         if isinstance(arguments.get("content"), Iterator):
             arguments["content"] = _pulled(arguments["content"])
         try:
             response = await self._http.request(method, path, **arguments)
         except httpx.HTTPError as error:
-            raise no_answer(self.url, error) from error
+            raise no_answer(self.url, str(error) or type(error).__name__) from error
         if response.is_error:
-            raise refusal(response)
-        return response
+            raise refusal(_answer(response))
+        return _answer(response)
 
     @asynccontextmanager
     async def stream(self, method: str, path: str, **arguments: Any) -> AsyncIterator[httpx.Response]:
@@ -66,10 +71,30 @@ class AsyncHttpClient:
             async with self._http.stream(method, path, **arguments) as response:
                 if response.is_error:
                     await response.aread()
-                    raise refusal(response)
+                    raise refusal(_answer(response))
                 yield response
         except httpx.HTTPError as error:
-            raise no_answer(self.url, error) from error
+            raise no_answer(self.url, str(error) or type(error).__name__) from error
+
+
+def _base(url: str) -> httpx.URL:
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(f"{url!r} is not the URL of a server", hint=URL_HINT)
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UsageError(f"{url!r} is not the URL of a server: {error}", hint=URL_HINT) from error
+
+
+def _answer(response: httpx.Response) -> Answer:
+    request, headers = response.request, dict(response.headers)
+    return Answer(
+        method=request.method,
+        url=str(request.url),
+        status=response.status_code,
+        headers=headers,
+        content=response.content,
+    )
 
 
 async def _pulled(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:

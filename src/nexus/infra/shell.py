@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus.infra.visible import visible
 
-if TYPE_CHECKING:  # httpx takes longer to import than `nexus --help` may take
+if TYPE_CHECKING:  # its HTTP takes longer to import than all of `nexus --help` may
     from nexus.infra.http_client import HttpClient
 
 _BAR_FROM_B = 1_000_000  # less is over before a bar is read

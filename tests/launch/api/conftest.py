@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
@@ -17,6 +17,7 @@ from nexus.app.bridges import RunsByRecords
 from nexus.infra.clock import SystemClock, system_entropy
 from nexus.infra.hints import Hints
 from nexus.infra.http_client import HttpClient
+from nexus.infra.http_wire import Request, Stream
 from nexus.infra.records.memory import MemoryRecords
 from nexus.infra.web.errors import answer_errors
 from nexus.kernel.identity import Principal, PrincipalKind, Role
@@ -40,16 +41,37 @@ class Tracker:
         return "0" * 64
 
 
-class Bridge(httpx.BaseTransport):
+class Whole:
+    """An answer that is all there."""
+
+    def __init__(self, answer: Any) -> None:
+        self.status, self._answer = answer.status_code, answer
+        self.headers: Mapping[str, str] = dict(answer.headers)
+
+    def read(self) -> bytes:
+        return bytes(self._answer.content)
+
+    def iter_bytes(self, chunk_b: int = 65536) -> Iterator[bytes]:
+        yield from self._answer.iter_bytes(chunk_b)
+
+    def iter_lines(self) -> Iterator[str]:
+        yield from self._answer.iter_lines()
+
+
+class Bridge:
     """From our client to the application in this process."""
 
     def __init__(self, web: TestClient) -> None:
         self._web = web
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    @contextmanager
+    def exchange(self, request: Request) -> Iterator[Stream]:
+        content = request.body if isinstance(request.body, bytes) else b"".join(request.body)
         headers = dict(request.headers)
-        answer = self._web.request(request.method, str(request.url), content=request.read(), headers=headers)
-        return httpx.Response(answer.status_code, headers=dict(answer.headers), content=answer.content)
+        yield Whole(self._web.request(request.method, request.target, content=content, headers=headers))
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass
@@ -63,7 +85,7 @@ class Site:
     cloud: Cloud = field(default_factory=Cloud)  # whose hosts a fleet of the provider `fake` could start
 
     def http(self, token: str) -> HttpClient:
-        return HttpClient("http://testserver", token, transport=Bridge(self.web))
+        return HttpClient("http://testserver", token, wire=Bridge(self.web))
 
     def client(self, role: Role = Role.ADMIN, project: str = "p") -> LaunchClient:
         made = self.call(self.access.create, purpose=Purpose.USER, subject="ada", project=project, role=role)
@@ -117,7 +139,7 @@ class Hand:
 def site() -> Iterator[Site]:
     records, clock = MemoryRecords(), SystemClock()
 
-    async def mint(run: Run) -> str:
+    async def mint(run: Run, task: str) -> str:
         return f"token-of-{run.id}"
 
     cloud = Cloud(hosts=[offer("h1"), offer("h2", 0.5, unavailable="its disk is full")])

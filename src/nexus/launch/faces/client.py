@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nexus.infra.http_client import HttpClient, decoded
-from nexus.launch.calls import Call, CallRequest
-from nexus.launch.core.comparing import Comparison, OfferList
-from nexus.launch.core.costing import CostReport
-from nexus.launch.core.machines import FleetView
-from nexus.launch.core.queue.views import QuotaRequest, QuotaView, Waiting
 from nexus.launch.faces.views import EventPage, FleetRequest, NodeUse, RunPage, RunSummary, ScaleRequest
 from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Quota, Run, Submission, Task, WhatIf
+
+if TYPE_CHECKING:  # each is imported where it is asked for: `nexus runs` needs none of them
+    from nexus.launch.calls import Call, CallRequest
+    from nexus.launch.core.comparing import Comparison, OfferList
+    from nexus.launch.core.costing import CostReport
+    from nexus.launch.core.machines import FleetView
+    from nexus.launch.core.queue.views import QuotaRequest, QuotaView, Waiting
 
 _WAIT_S = 20.0  # below the HTTP client's own timeout
 _PROVIDER_S = 150.0  # a provider that is asked now, answers for itself
@@ -77,10 +80,14 @@ class LaunchClient:
 
     def call(self, run: str, request: CallRequest) -> Call:
         """Ask for a call to a task; then open `WS /v1/calls/{id}` (see `faces.calling`)."""
+        from nexus.launch.calls import Call
+
         return self.http.post(f"/v1/runs/{run}/calls", Call, request)
 
     def call_node(self, node: str, request: CallRequest) -> Call:
         """Ask for a call to a machine itself."""
+        from nexus.launch.calls import Call
+
         return self.http.post(f"/v1/nodes/{node}/calls", Call, request)
 
     def stop(self, run: str) -> Run:
@@ -96,9 +103,13 @@ class LaunchClient:
         return self.http.get("/v1/nodes", list[NodeUse])
 
     def fleets(self) -> list[FleetView]:
+        from nexus.launch.core.machines import FleetView
+
         return self.http.get("/v1/fleets", list[FleetView])
 
     def fleet(self, fleet: str, *, fresh: bool = False) -> FleetView:
+        from nexus.launch.core.machines import FleetView
+
         answer = self.http.request("GET", f"/v1/fleets/{fleet}", params={"fresh": fresh}, timeout=_PROVIDER_S)
         return decoded(answer, FleetView)
 
@@ -134,6 +145,8 @@ class LaunchClient:
         max_price: float | None = None,
         limit: int = 20,
     ) -> OfferList:
+        from nexus.launch.core.comparing import OfferList
+
         return self.http.get(
             "/v1/offers",
             OfferList,
@@ -148,16 +161,24 @@ class LaunchClient:
         )
 
     def compare(self, submission: Submission) -> Comparison:
+        from nexus.launch.core.comparing import Comparison
+
         return self.http.post("/v1/runs/compare", Comparison, submission)
 
     def quota(self) -> QuotaView:
+        from nexus.launch.core.queue.views import QuotaView
+
         return self.http.get("/v1/quota", QuotaView)
 
     def set_quota(self, wanted: QuotaRequest) -> Quota:
         return self.http.call("PUT", "/v1/quota", Quota, body=wanted)
 
     def waiting(self, run: str) -> Waiting:
+        from nexus.launch.core.queue.views import Waiting
+
         return self.http.get(f"/v1/runs/{run}/waiting", Waiting)
 
     def costs(self, *, by: str = "run", since: float = 0.0, until: float | None = None, limit: int = 100) -> CostReport:
+        from nexus.launch.core.costing import CostReport
+
         return self.http.get("/v1/costs", CostReport, by=by, since=since, until=until, limit=limit)

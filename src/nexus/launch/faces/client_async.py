@@ -9,21 +9,20 @@ from collections.abc import Iterator, Sequence
 
 from dataclasses import dataclass
 
+from typing import TYPE_CHECKING
+
 from nexus.infra.http_client import decoded
-
-from nexus.launch.calls import Call, CallRequest
-
-from nexus.launch.core.comparing import Comparison, OfferList
-
-from nexus.launch.core.costing import CostReport
-
-from nexus.launch.core.machines import FleetView
-
-from nexus.launch.core.queue.views import QuotaRequest, QuotaView, Waiting
 
 from nexus.launch.faces.views import EventPage, FleetRequest, NodeUse, RunPage, RunSummary, ScaleRequest
 
 from nexus.launch.model import RUN_LIFE, Fleet, Node, Placement, Quota, Run, Submission, Task, WhatIf
+
+if TYPE_CHECKING:
+    from nexus.launch.calls import Call, CallRequest
+    from nexus.launch.core.comparing import Comparison, OfferList
+    from nexus.launch.core.costing import CostReport
+    from nexus.launch.core.machines import FleetView
+    from nexus.launch.core.queue.views import QuotaRequest, QuotaView, Waiting
 
 import asyncio
 
@@ -93,10 +92,14 @@ class AsyncLaunchClient:
 
     async def call(self, run: str, request: CallRequest) -> Call:
         """Ask for a call to a task; then open `WS /v1/calls/{id}` (see `faces.calling`)."""
+        from nexus.launch.calls import Call
+
         return await self.http.post(f"/v1/runs/{run}/calls", Call, request)
 
     async def call_node(self, node: str, request: CallRequest) -> Call:
         """Ask for a call to a machine itself."""
+        from nexus.launch.calls import Call
+
         return await self.http.post(f"/v1/nodes/{node}/calls", Call, request)
 
     async def stop(self, run: str) -> Run:
@@ -112,9 +115,13 @@ class AsyncLaunchClient:
         return await self.http.get("/v1/nodes", list[NodeUse])
 
     async def fleets(self) -> list[FleetView]:
+        from nexus.launch.core.machines import FleetView
+
         return await self.http.get("/v1/fleets", list[FleetView])
 
     async def fleet(self, fleet: str, *, fresh: bool = False) -> FleetView:
+        from nexus.launch.core.machines import FleetView
+
         answer = await self.http.request("GET", f"/v1/fleets/{fleet}", params={"fresh": fresh}, timeout=_PROVIDER_S)
         return decoded(answer, FleetView)
 
@@ -150,6 +157,8 @@ class AsyncLaunchClient:
         max_price: float | None = None,
         limit: int = 20,
     ) -> OfferList:
+        from nexus.launch.core.comparing import OfferList
+
         return await self.http.get(
             "/v1/offers",
             OfferList,
@@ -164,18 +173,26 @@ class AsyncLaunchClient:
         )
 
     async def compare(self, submission: Submission) -> Comparison:
+        from nexus.launch.core.comparing import Comparison
+
         return await self.http.post("/v1/runs/compare", Comparison, submission)
 
     async def quota(self) -> QuotaView:
+        from nexus.launch.core.queue.views import QuotaView
+
         return await self.http.get("/v1/quota", QuotaView)
 
     async def set_quota(self, wanted: QuotaRequest) -> Quota:
         return await self.http.call("PUT", "/v1/quota", Quota, body=wanted)
 
     async def waiting(self, run: str) -> Waiting:
+        from nexus.launch.core.queue.views import Waiting
+
         return await self.http.get(f"/v1/runs/{run}/waiting", Waiting)
 
     async def costs(
         self, *, by: str = "run", since: float = 0.0, until: float | None = None, limit: int = 100
     ) -> CostReport:
+        from nexus.launch.core.costing import CostReport
+
         return await self.http.get("/v1/costs", CostReport, by=by, since=since, until=until, limit=limit)
