@@ -54,6 +54,17 @@ def test_a_plan_writes_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_spread_of_the_data_is_shown_in_the_plan_too(tmp_path):
+    picture = tmp_path / "deep" / "parts.svg"
+    shown = call("data", str(SMALL), "--out", str(picture)).output
+    assert "12 clients have 300 samples" in shown
+    assert picture.read_text().startswith("<svg")
+    numbers = json.loads(call("data", str(SMALL), "--json").output)
+    assert sum(sum(row.values()) for row in numbers["labels"]) == numbers["samples"] == 300
+    assert 0 < numbers["heterogeneity"] < 1
+    assert shown.splitlines()[0] in call("simulate", str(SMALL), "--plan").output
+
+
 def test_numbers_reach_the_run_they_are_made_in(tmp_path, monkeypatch):
     import nexus.track.sdk as sdk
 

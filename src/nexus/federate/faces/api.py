@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from nexus.federate.model import Round
+from nexus.federate.protocol import CertificateRequest
 from nexus.federate.service import FederateService
 from nexus.infra.web.auth import Caller
 from nexus.infra.web.bodies import json_answer, read_json
@@ -33,5 +34,11 @@ def router(service: FederateService) -> APIRouter:
     ) -> Response:
         """Cohort, how each client's turn ended, seconds, bytes and metrics, by round."""
         return json_answer(await service.rounds(caller, run, after=after, limit=limit))
+
+    @routes.post("/v1/runs/{run}/certificates", summary="Certify the key of a federated task")
+    async def certify(run: str, request: Request, caller: Caller) -> Response:
+        """For the run's own tasks: a certificate of the run's authority that names the task by role and index."""
+        asked = await read_json(request, CertificateRequest)
+        return json_answer(await service.certify(caller, run, asked.public_key))
 
     return routes

@@ -10,6 +10,7 @@ import click
 
 from nexus.federate.core.parts import chosen
 from nexus.federate.core.settings import check, override
+from nexus.federate.faces.data import data, fetch, spread_of, told
 from nexus.federate.model import Part, Round, Settings
 from nexus.infra.shell import Shell
 from nexus.kernel.errors import MissingError, UsageError
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 @click.group("federate")
 def command() -> None:
     """Learn together from data that stays where it is."""
+
+
+command.add_command(data)
+command.add_command(fetch)
 
 
 @command.command("simulate")
@@ -142,3 +147,5 @@ def _show_plan(shell: Shell, app: Path, task: Task, settings: Settings, folder: 
     }
     for name, value in lines.items():
         shell.say(f"{name:<11}{value}")
+    for line in told(spread_of(task), most=10):
+        shell.say(line)
