@@ -132,9 +132,13 @@ class WatchedRecords(MemoryRecords):
     def _check_leases(self) -> None:
         places: set[tuple[str, str, int]] = set()
         cpu: defaultdict[str, float] = defaultdict(float)
+        gpus: set[tuple[str, int]] = set()
         for task in self.tasks.values():
             if TASK_LIFE.is_final(task.state):
                 continue
+            for gpu in task.gpus:
+                need((task.node, gpu) not in gpus, f"two live leases of GPU {gpu} of {task.node}")
+                gpus.add((task.node, gpu))
             place = (task.run, task.role, task.index)
             need(place not in places, f"two live leases of {place}")
             places.add(place)

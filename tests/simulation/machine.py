@@ -11,7 +11,7 @@ from random import Random
 from nexus.agent.model import LOG, Exit, LocalTask, Parcel, Sighting
 from nexus.agent.ports import Fetch, Say
 from nexus.agent.service import Agent
-from nexus.launch.model import Capacity
+from nexus.launch.model import Capacity, Gpu
 from nexus.launch.protocol import NodeInfo, TaskOrder
 from tests.simulation.loop import VirtualClock, VirtualLoop
 
@@ -80,7 +80,13 @@ class Machine:
     def info(self) -> NodeInfo:
         """What its agent says of it."""
         boot = f"{self.name}.{self.boots}"
-        return NodeInfo(name=self.name, boot=boot, capacity=Capacity(cpu=self.cpu), address=self.name, price=self.price)
+        return NodeInfo(
+            name=self.name,
+            boot=boot,
+            capacity=Capacity(cpu=self.cpu, gpus=(Gpu("T4"),) * int(self.cpu)),
+            address=self.name,
+            price=self.price,
+        )
 
     # ------------------------------------------------------------------ life and death
 

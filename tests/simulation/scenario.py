@@ -15,6 +15,7 @@ from nexus.launch.core.queue.views import QuotaRequest
 from nexus.launch.model import (
     RUN_LIFE,
     TASK_LIFE,
+    GpuNeed,
     Needs,
     OnExit,
     Port,
@@ -78,25 +79,25 @@ async def _live(world: World) -> None:
 # ---------------------------------------------------------------------- jobs
 
 
-def _role(name: str, dice: Random, count: int = 1, cpu: float = 0.0, **more: object) -> RolePlan:
+def _role(name: str, dice: Random, count: int = 1, cpu: float = 0.0, *, gpus: int = 0, **more: object) -> RolePlan:
     code = "0" if dice.random() < 0.8 else "3"
     argv = ("job", f"{dice.uniform(0.5, 10.0):.2f}", code, *(["keeps"] if dice.random() < 0.3 else []))
     ports = (Port("p"),) if dice.random() < 0.5 else ()
-    needs = Needs(cpu=Range(cpu or None))
+    needs = Needs(cpu=Range(cpu or None), gpu=GpuNeed(gpus))
     return RolePlan(name=name, count=count, needs=needs, argv=argv, ports=ports, **more)  # type: ignore[arg-type]
 
 
 def _roles(dice: Random) -> tuple[RolePlan, ...]:
     kind = dice.randrange(6)
     if kind == 0:
-        return (_role("worker", dice, 2, 1.0, gang=True),)
+        return (_role("worker", dice, 2, 1.0, gpus=1, gang=True),)
     if kind == 1:
         server = _role("server", dice, on_exit=OnExit.ANY, gang=True)
         return (server, _role("client", dice, 2, on_exit=OnExit.IGNORE, gang=True))
     if kind == 2:
         return (_role("replica", dice, 2, 1.0, on_exit=OnExit.RESTART),)
     if kind == 3:
-        return (_role("sweep", dice, 4, 1.0),)
+        return (_role("sweep", dice, 4, 1.0, gpus=1),)
     return (_role("main", dice, 1, dice.choice([0.0, 1.0, 2.0])),)
 
 
