@@ -14,7 +14,8 @@ from nexus import federate
 digits = load_digits()
 images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16.0  # 1797 x 1 x 8 x 8
 labels = torch.tensor(digits.target)
-held_out = torch.arange(len(labels)) % 5 == 0  # every fifth digit is nobody's: the global test set
+held_out = torch.arange(len(labels)) % 5 == 0  # every fifth digit is no client's
+root = torch.arange(len(labels)) % 30 == 0  # some of those the server may look at; the others are the test set
 
 
 def model() -> nn.Module:
@@ -38,6 +39,7 @@ task = federate.Task(
     ),
     loss=functional.cross_entropy,
     metrics={"accuracy": federate.accuracy},
-    test=(images[held_out], labels[held_out]),
+    test=(images[held_out & ~root], labels[held_out & ~root]),
+    root=(images[root], labels[root]),
     settings=federate.Settings(rounds=15, cohort=10, seed=7, local=federate.Local(epochs=2, batch=16, lr=0.1)),
 )

@@ -42,6 +42,8 @@ class Settings:
     attack: Part | None = None  # what some clients do to the rest; in simulation only
     compression: Part | None = None
     defence: Part | None = None  # how updates become one, where some may be bad
+    contribution: Part | None = None  # what each client is worth to the rest
+    samples_cap: int = 0  # a client counts as having that many samples at most; 0: as it says; 1: all count alike
     local: Local = Local()
     seed: int = 0
     quorum: float = 0.5  # the part of the cohort without which a round fails

@@ -113,7 +113,7 @@ def _rounds(
         cohort = worker.composition.cohort(state, rounds)
         came, turns = engine.round(number, worker.algorithm.plan(state), cohort)
         state, record = close_round(worker.composition, state, came, turns, started=started)
-        metrics = worker.trainer.evaluate(state.model)
+        metrics = worker.evaluate(state.model)
         rounds.append(finished(record, clock.monotonic() - began, metrics))
         log_round(rounds[-1])
         each(rounds[-1])

@@ -108,7 +108,7 @@ class Coordinator:
             raise JobError(reason, hint="See the clients' logs; quorum and deadline_s say how much is waited for.")
         turns = book.all_turns(dict.fromkeys(self._lost(), "its host went silent"))
         state, record = await asyncio.to_thread(self._close, book, turns, started)
-        metrics = await asyncio.to_thread(self._worker.trainer.evaluate, state.model)
+        metrics = await asyncio.to_thread(self._worker.evaluate, state.model)
         record = finished(record, self._clock.monotonic() - began, metrics)
         await asyncio.to_thread(self._journal.commit, state, record)
         self.state = state
@@ -138,7 +138,7 @@ class Coordinator:
         return book
 
     def _close(self, book: Book, turns: list[Turn], started: float) -> tuple[State, Round]:
-        came = self._fold(book) if self._worker.composition.defence is None else self._stack(book)
+        came = self._stack(book) if self._worker.composition.stacks else self._fold(book)
         return close_round(self._worker.composition, self.state, came, turns, started=started)
 
     def _fold(self, book: Book) -> Total:

@@ -20,7 +20,7 @@ class Inline:
     def __init__(self, worker: Worker, state: State) -> None:
         self._worker = worker
         self._sends = worker.algorithm.sends(state)
-        self._stacks = worker.composition.defence is not None
+        self._stacks = worker.composition.stacks
         lengths = worker.algorithm.keeps(state)
         self._kept: defaultdict[int, dict[str, Array]] = defaultdict(
             lambda: {name: np.zeros(length, np.float32) for name, length in lengths.items()}

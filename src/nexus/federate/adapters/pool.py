@@ -58,7 +58,7 @@ class Pool:
         self._sends = algorithm.sends(state)
         self._slots = [{name: _shared(n) for name, n in self._sends.items()} for _ in range(BLOCKS)]
         self._stack: list[dict[str, Array]] = []  # where there is a defence: a place for each client of a cohort
-        if worker.composition.defence is not None:
+        if worker.composition.stacks:
             self._slots = []
             rows = {name: _shared(n * worker.settings.cohort) for name, n in self._sends.items()}
             self._stack = [

@@ -19,6 +19,9 @@ Vectors = Mapping[str, Vector]
 Adjust = Callable[[Vector, Vector], None]  # (parameters, gradient): changes the gradient in place, before each step
 
 
+Swap = Callable[[Any, Any], tuple[Any, Any]]  # (inputs, labels): others in their place
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """What the server knows between rounds; all that a checkpoint must hold. `number` rounds are done."""
@@ -79,6 +82,10 @@ class Trainer(Protocol):
 
     def dice(self, purpose: str) -> Any:
         """A numpy Generator for one purpose of this client in this round, which nobody else draws from."""
+        ...
+
+    def swap(self, change: Swap) -> None:
+        """Train on other samples in this turn: what a poisoner does. They are torch tensors."""
         ...
 
     def fit(self, start: Vector, adjust: Adjust | None = None, *, anchor: Vector | None = None) -> Fit:

@@ -6,13 +6,15 @@ does, how it travels. So what is compressed has been protected before, and no or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from nexus.federate.core.algorithm import Algorithm, State, Vector
 from nexus.federate.core.algorithms import build as build_algorithm
-from nexus.federate.core.defence import Defence
+from nexus.federate.core.attack import Attack
+from nexus.federate.core.capped import Capped
+from nexus.federate.core.defence import Defence, Judge, Scene
 from nexus.federate.core.draws import Draws, Sampling
 from nexus.federate.core.parts import LAYERS, build, chosen
 from nexus.federate.core.sampler import Sampler
@@ -20,6 +22,7 @@ from nexus.federate.core.seeds import derive
 from nexus.federate.model import Round, Settings, Turn
 
 if TYPE_CHECKING:
+    from nexus.federate.core.contribution.measure import Measure
     from nexus.federate.core.stack import Stack
     from nexus.federate.core.total import Total
 
@@ -34,6 +37,15 @@ class Composition:
     algorithm: Algorithm  # with its layers
     sampler: Sampler
     defence: Defence | None
+    attack: Attack | None = None  # among the layers, too
+    contribution: Measure | None = None
+    judge: Judge | None = None
+
+    @property
+    def stacks(self) -> bool:
+        """Whether a round's updates are needed beside each other, and not only their sum."""
+        conspires = self.attack is not None and self.attack.conspires
+        return self.defence is not None or self.contribution is not None or conspires
 
     def begin(self, model: Vector, *, trainable: int, clients: int) -> State:
         """The state before the first round."""
@@ -58,17 +70,40 @@ class Composition:
         """
         from nexus.federate.core.stack import Stack
 
-        if self.defence is None or not isinstance(came, Stack):
-            return state, cast("Total", came), turns
+        if not isinstance(came, Stack):
+            return state, came, turns
+        if self.attack is not None:
+            came = self.attack.conspire(came, state.number + 1)
+        if self.contribution is not None:
+            turns = _noted(turns, self.contribution.measure(came, self._game(state, came), self._scene(state, "share")))
+        if self.defence is None:
+            return state, came.total(), turns
         memory = {name: v for name, v in state.extra.items() if name.startswith(_DEFENCE)}
         found = self.defence.combine(
             came,
             {name.removeprefix(_DEFENCE): vector for name, vector in memory.items()},
-            derive(self.settings.seed, "defence", state.number + 1),
+            self._scene(state, "defence"),
         )
         kept = state.extra | {_DEFENCE + name: vector for name, vector in found.memory.items()}
-        noted = [replace(turn, notes=turn.notes | found.notes.get(turn.client, {})) for turn in turns]
-        return replace(state, extra=kept), found.total, noted
+        return replace(state, extra=kept), found.total, _noted(turns, found.notes)
+
+    def _scene(self, state: State, purpose: str) -> Scene:
+        number = state.number + 1
+        seed = derive(self.settings.seed, purpose, number)
+        return Scene(number=number, clients=state.clients, model=state.model, seed=seed, judge=self.judge)
+
+    def _game(self, state: State, stack: Stack) -> Callable[[Vector], dict[str, float]]:
+        """How good the model would be with other weights: 0 for those who are left out."""
+
+        def play(weights: Vector) -> dict[str, float]:
+            after = self.algorithm.advance(state, stack.total(weights)).model if weights.any() else state.model
+            return self._scene(state, "share").eye().score(after)
+
+        return play
+
+
+def _noted(turns: Sequence[Turn], notes: Mapping[int, Mapping[str, float]]) -> list[Turn]:
+    return [replace(turn, notes=turn.notes | dict(notes.get(turn.client, {}))) for turn in turns]
 
 
 def compose(settings: Settings, secret: Callable[[], bytes] | None = None) -> Composition:
@@ -80,12 +115,18 @@ def compose(settings: Settings, secret: Callable[[], bytes] | None = None) -> Co
     sampler = build("sampler", parts["sampler"])
     draws = Draws(getattr(sampler, "sampling", Sampling.OTHER), settings.cohort, secret)
     algorithm = build_algorithm(settings.algorithm, settings.options)
+    if settings.samples_cap:
+        algorithm = Capped(settings.samples_cap, inner=algorithm)
+    attack = None
     for family in LAYERS:
         if family in parts:
             algorithm = build(family, parts[family], inner=algorithm, seed=settings.seed, draws=draws)
+            attack = algorithm if isinstance(algorithm, Attack) else attack
     return Composition(
         settings=settings,
         algorithm=algorithm,
         sampler=sampler,
         defence=build("defence", parts["defence"]) if "defence" in parts else None,
+        attack=attack,
+        contribution=build("contribution", parts["contribution"]) if "contribution" in parts else None,
     )

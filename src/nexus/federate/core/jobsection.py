@@ -69,6 +69,10 @@ class FederateSection(Section):
     """How updates get smaller."""
     defence: str | PartSection | None = None
     """How updates become one, where some may be bad."""
+    contribution: str | PartSection | None = None
+    """How to find out what each client is worth to the rest."""
+    samples_cap: int | None = Field(default=None, ge=0)
+    """A client counts as having that many samples at most; 0: as many as it says; 1: all count alike."""
     seed: int | None = None
     """The same seed gives the same model, in simulation too."""
     local: LocalSection = LocalSection()

@@ -6,6 +6,7 @@ from typing import Any
 
 from nexus.federate.core.attacks import ATTACKS
 from nexus.federate.core.compression import COMPRESSIONS
+from nexus.federate.core.contribution import CONTRIBUTIONS
 from nexus.federate.core.defences import DEFENCES
 from nexus.federate.core.options import make
 from nexus.federate.core.personal import PERSONAL
@@ -21,6 +22,7 @@ FAMILIES: dict[str, Registry[Any]] = {
     "attack": ATTACKS,
     "compression": COMPRESSIONS,
     "defence": DEFENCES,
+    "contribution": CONTRIBUTIONS,
 }
 LAYERS = ("personal", "privacy", "attack", "compression")  # around the algorithm, from the inside outwards
 

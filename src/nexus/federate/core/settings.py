@@ -13,7 +13,7 @@ from nexus.federate.core.parts import FAMILIES
 from nexus.federate.model import Local, Part, Settings
 from nexus.kernel.errors import UsageError
 
-_PLAIN = ("rounds", "cohort", "seed", "quorum", "deadline_s", "lost_after_s")
+_PLAIN = ("rounds", "cohort", "seed", "samples_cap", "quorum", "deadline_s", "lost_after_s")
 _NUMBER: dict[str, Callable[[str], float]] = {"int": int, "float": float}
 
 
@@ -45,6 +45,7 @@ def check(settings: Settings, clients: int) -> Settings:
     rules = {
         "rounds must be 1 or more": settings.rounds >= 1,
         f"cohort must be from 1 to the number of clients, {clients}": 1 <= settings.cohort <= clients,
+        "samples_cap must be 0 or more": settings.samples_cap >= 0,
         "quorum must be above 0 and at most 1": 0 < settings.quorum <= 1,
         "deadline_s must be above 0": 0 < settings.deadline_s < math.inf,
         "lost_after_s must be above 0": 0 < settings.lost_after_s < math.inf,

@@ -27,6 +27,11 @@ class Stack:
     def __len__(self) -> int:
         return len(self.clients)
 
+    def only(self, positions: Sequence[int]) -> Stack:
+        """Some of the updates; nothing is copied."""
+        rows = [self.rows[at] for at in positions]
+        return Stack([self.clients[at] for at in positions], [float(self.weights[at]) for at in positions], rows)
+
     @property
     def lengths(self) -> dict[str, int]:
         """Name and length of the vectors that every update has."""

@@ -38,7 +38,8 @@ class Task:
 
     `model()` makes the module. `data(client)` gives a client's (x, y); with a function, say how many `clients` there
     are. `loss(outputs, y)` is a scalar to go down. `metrics` are means over samples, `name: f(outputs, y)`, of the
-    global model on `test`, a held-out (x, y). `settings` are defaults that `--set` overrides.
+    global model on `test`, a held-out (x, y). `root` are samples of the server's own, for defences and contributions
+    that look at models: neither a client's nor in `test`. `settings` are defaults that `--set` overrides.
     Raises UsageError.
     """
 
@@ -47,6 +48,7 @@ class Task:
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     metrics: Mapping[str, Callable[[torch.Tensor, torch.Tensor], float | torch.Tensor]] = field(default_factory=dict)
     test: Pair | None = None
+    root: Pair | None = None
     clients: int = 0
     settings: Settings = Settings()
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nexus.federate.core.algorithm import Adjust, Fit, Gradient
+from nexus.federate.core.algorithm import Adjust, Fit, Gradient, Swap
 from nexus.federate.core.seeds import derive
-from nexus.federate.core.task import Task
+from nexus.federate.core.task import Pair, Task
 from nexus.federate.core.total import Array
 from nexus.federate.model import Local
 from nexus.kernel.errors import JobError
@@ -54,8 +54,11 @@ class TorchTrainer:
 
     def enter(self, client: int, number: int) -> None:
         """Get ready to train `client` in round `number`: its data, and seeds that nobody else has. Raises JobError."""
+        self.enter_with(client, number, *self._task.data(client))
+
+    def enter_with(self, client: int, number: int, x: Any, y: Any) -> None:
+        """As `enter`, with samples of another's. Raises JobError."""
         self.client, self.number = client, number
-        x, y = self._task.data(client)
         self._x, self._y = _tensor(x), _tensor(y)
         if len(self._x) != len(self._y) or not len(self._x):
             raise JobError(
@@ -65,6 +68,10 @@ class TorchTrainer:
         turn = derive(self._seed, "turn", number, client)
         torch.manual_seed(turn)  # dropout and the like
         self._dice = np.random.default_rng(turn)
+
+    def swap(self, change: Swap) -> None:
+        """Train on `change(x, y)` in place of the entered client's samples; they themselves stay as they are."""
+        self._x, self._y = change(self._x, self._y)
 
     def fit(self, start: Array, adjust: Adjust | None = None, *, anchor: Array | None = None) -> Fit:
         """SGD from `start`; from each batch's gradient that at `anchor` is taken away."""
@@ -102,13 +109,14 @@ class TorchTrainer:
         np.copyto(vector, self._gradient_view)
         return Gradient(self._delta, vector, total)
 
-    def evaluate(self, model: Array) -> dict[str, float]:
-        """Loss and metrics of a model on the task's test set; empty when it has none."""
-        if self._task.test is None:
+    def evaluate(self, model: Array, on: Pair | None = None) -> dict[str, float]:
+        """Loss and metrics of a model on the task's test set, or on other samples; empty when there are none."""
+        pair = on or self._task.test
+        if pair is None:
             return {}
         self._load(model)
         self.module.eval()
-        x, y = (_tensor(part) for part in self._task.test)
+        x, y = (_tensor(part) for part in pair)
         sums: dict[str, float] = dict.fromkeys((*self._task.metrics, "loss"), 0.0)
         with torch.inference_mode():
             for xs, ys in zip(torch.split(x, _EVALUATE), torch.split(y, _EVALUATE), strict=True):
@@ -116,6 +124,24 @@ class TorchTrainer:
                 for name, metric in (*self._task.metrics.items(), ("loss", self._task.loss)):
                     sums[name] += float(metric(outputs, ys)) * len(xs)
         return {name: value / len(x) for name, value in sums.items()}
+
+    def test(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The task's test samples. Raises JobError when it has none."""
+        if self._task.test is None:
+            raise JobError("the task has no test samples", hint="Task(..., test=(x, y))")
+        x, y = self._task.test
+        return _tensor(x), _tensor(y)
+
+    def share_right(self, model: Array, x: torch.Tensor, y: torch.Tensor) -> float:
+        """The part of these samples whose highest output is their label."""
+        self._load(model)
+        self.module.eval()
+        with torch.inference_mode():
+            right = sum(
+                int((self.module(xs).argmax(dim=1) == ys).sum())
+                for xs, ys in zip(torch.split(x, _EVALUATE), torch.split(y, _EVALUATE), strict=True)
+            )
+        return right / max(len(x), 1)
 
     def tensors(self, model: Array) -> dict[str, torch.Tensor]:
         """The model as a state dict of copies, ready to be saved."""

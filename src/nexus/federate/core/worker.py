@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from nexus.federate.core.algorithm import Algorithm, State, Step, Vectors
 from nexus.federate.core.composition import compose
+from nexus.federate.core.judge import TorchJudge, succeeds
 from nexus.federate.core.packing import Packing
 from nexus.federate.core.task import Task
 from nexus.federate.core.total import Array
@@ -20,9 +22,10 @@ class Worker:
     def __init__(self, task: Task, settings: Settings, clock: Clock, secret: Callable[[], bytes] | None = None) -> None:
         self.trainer = TorchTrainer(task, settings.seed, settings.local)
         self.settings = settings
-        self.composition = compose(settings, secret)
+        self.composition = replace(compose(settings, secret), judge=TorchJudge(task, self.trainer))
         self.algorithm: Algorithm = self.composition.algorithm
         self._packing: dict[str, Packing] = {}
+        self._task = task
         self._clients = task.clients
         self._clock = clock
 
@@ -32,6 +35,13 @@ class Worker:
         state = self.composition.begin(trainer.initial, trainable=trainer.trainable, clients=self._clients)
         self._packing = self.algorithm.packing(state)
         return state
+
+    def evaluate(self, model: Array) -> dict[str, float]:
+        """Loss and metrics on the test set, and how far an attack succeeds that plants something."""
+        metrics = self.trainer.evaluate(model)
+        if self.composition.attack is not None:
+            metrics |= succeeds(self.composition.attack, self._task, self.trainer, model)
+        return metrics
 
     def turn(self, number: int, client: int, plan: Vectors, kept: Vectors) -> tuple[Turn, Step]:
         """Train `client` in round `number`. The step's vectors are good until the next turn. Raises JobError."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nexus.federate.core.algorithm import Vectors
-from nexus.federate.core.defence import Combined
+from nexus.federate.core.defence import Combined, Scene
 from nexus.federate.core.stack import Stack
 from nexus.federate.core.total import Total
 
@@ -22,7 +22,7 @@ class Median:
     def keeps(self, sends: dict[str, int], clients: int) -> dict[str, int]:
         return {}
 
-    def combine(self, stack: Stack, memory: Vectors, seed: int) -> Combined:
+    def combine(self, stack: Stack, memory: Vectors, scene: Scene) -> Combined:
         sums = {name: np.empty(length, np.float32) for name, length in stack.lengths.items()}
         for name, place in sums.items():
             for part, values in stack.chunks(name):
