@@ -30,3 +30,13 @@ def test_every_page_that_the_docs_point_to_exists() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} points to {target}"
+
+
+def test_every_test_that_the_docs_name_exists() -> None:
+    import re
+
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "docs/explanation/what-holds.md").read_text())
+    assert len(named) > 30
+    for file, function in named:
+        assert (ROOT / file).exists(), file
+        assert not function or f"def {function}(" in (ROOT / file).read_text(), f"{file}::{function}"
