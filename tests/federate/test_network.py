@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 
 from nexus.federate.adapters.loader import load_task
 from nexus.federate.core.algorithms import ALGORITHMS
-from nexus.federate.core.parts import FAMILIES
+from nexus.federate.core.parts import FAMILIES, SIMULATED
 from nexus.federate.core.settings import override
 from nexus.federate.model import Outcome, Round
 from nexus.federate.simulation import Simulation, simulate
+from nexus.kernel.errors import DeniedError
 from tests.federate.tasks import APP, SMALL, Silos, until
 
 pytestmark = pytest.mark.torch
@@ -39,7 +40,7 @@ def finished(silos: Silos, *, gone: tuple[str, ...] = ()) -> list[Round]:
     return silos.rounds()
 
 
-PARTS = [(family, name) for family, table in FAMILIES.items() if family != "attack" for name in table]
+PARTS = [(family, name) for family, table in FAMILIES.items() if family not in SIMULATED for name in table]
 
 
 @pytest.mark.parametrize(("family", "name"), PARTS)
@@ -129,6 +130,18 @@ def test_a_host_that_comes_back_takes_part_again(silos):
     silos.start("client", 2)
     rounds = finished(silos)
     assert [r.model for r in rounds] == [r.model for r in simulated(SMALL, *silos.changes).rounds]
+
+
+def test_sites_take_part_by_name_and_nobody_else(silos):
+    silos.sites = ("clinic-a", "clinic-b")
+    silos.start_all()
+    silos.start("clinic-c")
+    silos.start("client", 0)
+    for stranger in ("clinic-c-0", "client-0"):
+        assert silos.wait(stranger) == DeniedError.exit_code
+        assert "not on the list" in silos.log(stranger)
+    rounds = finished(silos, gone=("clinic-c-0", "client-0"))
+    assert [r.model for r in rounds] == [r.model for r in simulated(SMALL).rounds]
 
 
 def test_below_the_quorum_the_run_fails_with_its_reason(silos):

@@ -36,9 +36,13 @@ class Settings:
     cohort: int = 10  # clients chosen for a round
     algorithm: str = "fedavg"
     options: dict[str, float] = field(default_factory=dict)
+    schedule: Part = Part("sync")  # how rounds follow each other; all but `sync` in simulation only
+    devices: Part | None = None  # how fast clients are and when they are there; in simulation only
+    trace: str = ""  # a CSV file that says so of some clients; in simulation only
     sampler: Part = Part("uniform")  # who is chosen
     personal: Part | None = None  # what each client keeps for itself
     privacy: Part | None = None
+    secure_aggregation: Part | None = None  # how the server sees a sum and none of its parts
     attack: Part | None = None  # what some clients do to the rest; in simulation only
     compression: Part | None = None
     defence: Part | None = None  # how updates become one, where some may be bad

@@ -11,13 +11,15 @@ from typing import Any, Protocol
 
 import torch
 
+from nexus.federate.adapters.ground import ground
 from nexus.federate.adapters.inline import Inline
 from nexus.federate.adapters.loader import load_task
 from nexus.federate.adapters.pool import Pool
 from nexus.federate.adapters.record import log_round, save_result
 from nexus.federate.core.algorithm import State, Vectors
 from nexus.federate.core.algorithms import options_of
-from nexus.federate.core.chain import close_round, finished
+from nexus.federate.core.chain import finished, recorded
+from nexus.federate.core.schedule import Ground
 from nexus.federate.core.settings import check
 from nexus.federate.core.stack import Stack
 from nexus.federate.core.task import Task
@@ -74,7 +76,7 @@ def simulate(
         state = worker.begin()
         engine: Engine = Pool(worker, state, workers) if workers > 1 else Inline(worker, state)
         with closing(engine):
-            return _rounds(engine, worker, state, settings, each)
+            return _rounds(ground(worker, task, state, engine.round), worker, state, settings, each)
     finally:
         torch.set_num_threads(before)
 
@@ -100,19 +102,20 @@ def describe(task: Task, settings: Settings) -> dict[str, Any]:
 
 
 def _rounds(
-    engine: Engine, worker: Worker, state: State, settings: Settings, each: Callable[[Round], None]
+    place: Ground, worker: Worker, state: State, settings: Settings, each: Callable[[Round], None]
 ) -> Simulation:
     clock = SystemClock()
     rounds: list[Round] = []
-    for number in range(1, settings.rounds + 1):
+    ends = worker.composition.schedule.run(place, state, rounds)
+    while state.number < settings.rounds:
         if why := worker.algorithm.over(state):
             if not rounds:
                 raise UsageError(why, hint="Not even one round can be run like that.")
             break
         started, began = clock.now(), clock.monotonic()
-        cohort = worker.composition.cohort(state, rounds)
-        came, turns = engine.round(number, worker.algorithm.plan(state), cohort)
-        state, record = close_round(worker.composition, state, came, turns, started=started)
+        ended = next(ends)
+        record = recorded(worker.composition, state, ended.state, ended.turns, started=started, notes=ended.notes)
+        state = ended.state
         metrics = worker.evaluate(state.model)
         rounds.append(finished(record, clock.monotonic() - began, metrics))
         log_round(rounds[-1])

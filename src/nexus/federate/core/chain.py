@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -28,20 +28,32 @@ def close_round(
     """
     remembered, total, turns = composition.totalled(state, came, turns)
     following = composition.algorithm.advance(remembered, total)
+    return following, recorded(composition, state, following, turns, started=started)
+
+
+def recorded(
+    composition: Composition,
+    state: State,
+    following: State,
+    turns: Sequence[Turn],
+    *,
+    started: float,
+    notes: Mapping[str, float] | None = None,
+) -> Round:
+    """The record of the round that led from a state to the following. Raises JobError when that is not finite."""
     if not _finite(following.model):
         raise JobError(
             f"round {following.number} made a model with values that are not finite",
             hint="Training diverged: lower local.lr, or the algorithm's lr.",
         )
-    record = Round(
+    return Round(
         number=following.number,
         turns=tuple(turns),
         started=started,
-        notes=composition.algorithm.notes(following),
+        notes=composition.algorithm.notes(following) | dict(notes or {}),
         parent=digest(state.model),
         model=digest(following.model),
     )
-    return following, record
 
 
 def finished(record: Round, seconds: float, metrics: dict[str, float]) -> Round:

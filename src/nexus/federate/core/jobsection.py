@@ -8,20 +8,26 @@ What the section leaves out stays as the file's own `Settings` say.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
 from nexus.federate.core.algorithms import ALGORITHMS
 from nexus.federate.core.algorithms import build as build_algorithm
-from nexus.federate.core.parts import FAMILIES, build
+from nexus.federate.core.parts import FAMILIES, SIMULATED, build
 from nexus.federate.model import Part
 from nexus.kernel.errors import NexusError, UsageError
+from nexus.kernel.ids import is_name
 from nexus.launch.core.jobkind import JobKind
-from nexus.launch.core.roles import role_plan, run_plan
+from nexus.launch.core.roles import needs_of, role_plan, run_plan
 from nexus.launch.core.spec import JobSpec, Section
-from nexus.launch.model import OnExit, Port, RunPlan
+from nexus.launch.model import OnExit, Port, RolePlan, RunPlan
 
 PORT = Port("federate")
-_FAMILIES = tuple(family for family in FAMILIES if family != "attack")  # on real nodes nobody plays the villain
+SERVER, CLIENT = "server", "client"
+SITE = "site"  # the label that says which site a machine is of
+_FAMILIES = tuple(family for family in FAMILIES if family not in SIMULATED)  # on real nodes nobody plays the villain
 
 
 class LocalSection(Section):
@@ -49,8 +55,9 @@ class FederateSection(Section):
 
     app: str = "app.py"
     """The Python file in the workspace that defines `task`."""
-    clients: int = Field(default=3, ge=1, le=10_000)
-    """How many client tasks; the task's clients are dealt out to them by index."""
+    clients: Annotated[int, Field(ge=1, le=10_000)] | Annotated[tuple[str, ...], Field(min_length=1)] = 3
+    """How many client tasks; the task's clients are dealt out to them by index. Or the names of the sites that take
+    part, and nobody else: one client task on a machine with the label `site=NAME` each."""
     rounds: int | None = Field(default=None, ge=1)
     """How many rounds."""
     cohort: int | None = Field(default=None, ge=1)
@@ -65,6 +72,8 @@ class FederateSection(Section):
     """What each client keeps for itself."""
     privacy: str | PartSection | None = None
     """What protects a single client."""
+    secure_aggregation: str | PartSection | None = None
+    """How the server sees the sum of a round's updates, and none of them."""
     compression: str | PartSection | None = None
     """How updates get smaller."""
     defence: str | PartSection | None = None
@@ -83,6 +92,17 @@ class FederateSection(Section):
     """After how many seconds a round goes on without those who are missing."""
     lost_after_s: float | None = Field(default=None, gt=0)
     """After how many seconds of silence a client task is not waited for."""
+
+    @field_validator("clients")
+    @classmethod
+    def _named(cls, value: int | tuple[str, ...]) -> int | tuple[str, ...]:
+        if isinstance(value, tuple):
+            for name in value:
+                if not is_name(name) or "." in name or name in {SERVER, CLIENT}:
+                    raise ValueError(f"{name!r} cannot name a site: lower case letters, digits, - and _")
+            if len(set(value)) < len(value):
+                raise ValueError("a site is named twice")
+        return value
 
     @field_validator("app")
     @classmethod
@@ -109,19 +129,32 @@ class Federate:
             _check(section.algorithm, section.options)
         for family, part in _parts(section).items():
             _check_part(family, part)
-        argv = ("python", "-m", "nexus.federate.run", *_changes(section), section.app)
-        server = role_plan(spec, "server", argv=argv, ports=(PORT,), gang=True, on_exit=OnExit.ANY, health=None)
-        client = role_plan(
-            spec,
-            "client",
-            argv=argv,
-            ports=(),
-            count=section.clients,
-            gang=True,
-            on_exit=OnExit.IGNORE,
-            health=None,
+        argv = ("python", "-m", "nexus.federate.run", *_who(section), *_changes(section), section.app)
+        server = role_plan(spec, SERVER, argv=argv, ports=(PORT,), gang=True, on_exit=OnExit.ANY, health=None)
+        return run_plan(spec, (server, *_clients(spec, section, argv)))
+
+
+def _sites(section: FederateSection) -> tuple[str, ...]:
+    return section.clients if isinstance(section.clients, tuple) else ()
+
+
+def _who(section: FederateSection) -> tuple[str, str]:
+    """Who may take part, as every task is told."""
+    sites = _sites(section)
+    return ("--sites", ",".join(sites)) if sites else ("--hosts", str(section.clients))
+
+
+def _clients(spec: JobSpec, section: FederateSection, argv: tuple[str, ...]) -> list[RolePlan]:
+    """One role of client tasks; or one for each site, on a machine of that site."""
+    needs = needs_of(spec.resources)
+    places = {site: replace(needs, labels={**needs.labels, SITE: site}) for site in _sites(section)}
+    count = 1 if isinstance(section.clients, tuple) else section.clients
+    return [
+        role_plan(
+            spec, name, argv=argv, ports=(), count=count, needs=place, gang=True, on_exit=OnExit.IGNORE, health=None
         )
-        return run_plan(spec, (server, client))
+        for name, place in (places or {CLIENT: needs}).items()
+    ]
 
 
 def _check(algorithm: str, options: dict[str, float]) -> None:

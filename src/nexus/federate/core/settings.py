@@ -13,8 +13,8 @@ from nexus.federate.core.parts import FAMILIES
 from nexus.federate.model import Local, Part, Settings
 from nexus.kernel.errors import UsageError
 
-_PLAIN = ("rounds", "cohort", "seed", "samples_cap", "quorum", "deadline_s", "lost_after_s")
-_NUMBER: dict[str, Callable[[str], float]] = {"int": int, "float": float}
+_PLAIN = ("rounds", "cohort", "seed", "samples_cap", "trace", "quorum", "deadline_s", "lost_after_s")
+_NUMBER: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
 
 
 def override(settings: Settings, changes: Mapping[str, str]) -> Settings:
@@ -76,7 +76,7 @@ def _kinds(kind: type[Any]) -> dict[str, str]:
     return {f.name: str(f.type) for f in fields(kind)}
 
 
-def _number(path: str, text: str, kind: str) -> float:
+def _number(path: str, text: str, kind: str) -> Any:
     try:
         return _NUMBER[kind](text)
     except ValueError:
