@@ -93,6 +93,9 @@ class Silos:
     folder: Path
     changes: tuple[str, ...] = ()
     count: int = 3
+    sites: tuple[str, ...] = ()  # instead of that many clients
+    env: dict[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"  # where the clients are told to look for the server
     app: Path = SMALL
     delay_s: float = 0.0  # of each client's turn
     token: str = "a-token-of-this-run"
@@ -104,6 +107,7 @@ class Silos:
         name = f"{role}-{index}"
         home = self.folder / name
         home.mkdir(parents=True, exist_ok=True)
+        address = self.address if role != "server" else "127.0.0.1"
         env = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(REPOSITORY / "src"),
@@ -112,21 +116,25 @@ class Silos:
             "NEXUS_INDEX": str(index),
             "NEXUS_NUM_NODES": str(1 if role == "server" else self.count),
             "NEXUS_NODE_ADDRS": "127.0.0.1",
-            "NEXUS_PEERS": f'[{{"role":"server","index":0,"address":"127.0.0.1","ports":{{"federate":{self.port}}}}}]',
+            "NEXUS_PEERS": f'[{{"role":"server","index":0,"address":"{address}","ports":{{"federate":{self.port}}}}}]',
             "NEXUS_TOKEN": self.token,
             "NEXUS_CHECKPOINTS": str(home / "checkpoints"),
             "NEXUS_OUTPUTS": str(home / "outputs"),
             "NEXUS_TEST_DELAY_S": str(self.delay_s),
+            **self.env,
         }
         sets = [part for change in self.changes for part in ("--set", change)]
-        arguments = [*sets, str(self.app)]
+        who = ["--sites", ",".join(self.sites)] if self.sites else ["--hosts", str(self.count)]
+        arguments = [*who, *sets, str(self.app)]
         with (home / "log").open("ab") as log:
             start = forked if self.fork else spawned
             self.processes[name] = start(arguments, env, home, log.fileno())
 
     def start_all(self) -> None:
         self.start("server")
-        for index in range(self.count):
+        for site in self.sites:
+            self.start(site)
+        for index in range(0 if self.sites else self.count):
             self.start("client", index)
 
     def wait(self, name: str, seconds: float = 90.0) -> int:

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import http.client
 import resource
+import socket
+import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
 from nexus.federate.adapters import frames
 from nexus.federate.adapters.http_client import Line
-from nexus.federate.adapters.http_server import shared_key
 from nexus.federate.adapters.loader import load_task
+from nexus.federate.adapters.passport import Passport, passport
+from nexus.federate.adapters.reach import Direct, Reach
 from nexus.federate.core.chain import digest
+from nexus.federate.core.identity import Holder
 from nexus.federate.core.settings import override
 from nexus.federate.core.total import Array
 from nexus.federate.core.worker import Worker
 from nexus.federate.model import Outcome
 from nexus.federate.protocol import HEAD, Join, PlanHead, Receipt, ReceiptState, UpdateHead, WorkState
 from nexus.infra.clock import SystemClock
-from nexus.kernel.errors import DeniedError, NexusError, UsageError
+from nexus.kernel.errors import DeniedError, LimitError, NexusError, UnavailableError, UsageError
 from tests.federate.tasks import SMALL, Silos
 
 pytestmark = pytest.mark.torch
@@ -42,7 +45,9 @@ class ByHand:
 
     def plan(self, number: int) -> tuple[PlanHead, dict[str, Array]]:
         path = self.folder / "plan"
-        self.line.fetch_plan(number, path)
+        work = self.line.work()
+        assert work.number == number
+        self.line.fetch_plan(work, path)
         vectors = frames.read(path, {"model": len(self.worker.trainer.initial)})
         return frames.read_head(path, PlanHead), vectors
 
@@ -63,23 +68,34 @@ class ByHand:
         return self.line.send_update(number, client, path)
 
 
+def certified(token: str, holder: Holder) -> Passport:
+    def fail(error: NexusError) -> None:
+        raise error
+
+    return passport({"NEXUS_TOKEN": token}, holder, patience=fail)
+
+
+def dialled(silos: Silos, holder: Holder, *, patience_s: float = 30.0, token: str = "") -> Line:
+    tls = certified(token or silos.token, holder).context(server=False)
+    return Line(Reach([Direct("127.0.0.1", silos.port)], tls), patience_s=patience_s, clock=SystemClock())
+
+
 @pytest.fixture
 def server(tmp_path) -> Iterator[ByHand]:
-    silos = Silos(tmp_path, changes=CHANGES)
+    silos = Silos(tmp_path, changes=CHANGES, count=1)
     silos.start("server")
     task = load_task(SMALL)
     settings = override(task.settings, dict(change.split("=") for change in CHANGES))
     worker = Worker(task, settings, SystemClock())
-    key = shared_key(silos.token)
-    line = Line("127.0.0.1", silos.port, key, patience_s=30, clock=SystemClock())
-    line.join(Join(host=0, clients=tuple(range(12)), parameters=len(worker.trainer.initial)))
+    line = dialled(silos, Holder("client", 0))
+    line.join(Join(clients=tuple(range(12)), parameters=len(worker.trainer.initial)))
     yield ByHand(silos, line, worker, tmp_path)
     line.close()
     silos.close()
 
 
 def cohort(server: ByHand) -> tuple[int, ...]:
-    work = server.line.work(0)
+    work = server.line.work()
     assert work.state is WorkState.TRAIN
     return work.clients
 
@@ -175,43 +191,103 @@ def test_what_is_no_frame_or_lies_about_itself_is_refused(server):
     assert server.send(head, {"delta": delta}).state is ReceiptState.ACCEPTED, "a good one may still come"
 
 
-def raw(server: ByHand, method: str, path: str, key: str, body: bytes = b"") -> tuple[int, dict[str, object]]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.silos.port, timeout=10)
+def asked(connection: http.client.HTTPConnection) -> int:
     try:
-        connection.request(method, path, body, {"authorization": f"Bearer {key}"} if key else {})
-        answer = connection.getresponse()
-        text = answer.read()
-        return answer.status, msgspec.json.decode(text) if text[:1] == b"{" else {}
+        connection.request("GET", "/v1/work")
+        return connection.getresponse().status
     finally:
         connection.close()
 
 
-@pytest.mark.parametrize("key", ["", "wrong", "a-token-of-this-run"])
-def test_every_route_needs_the_runs_key_and_the_token_itself_is_not_it(key, server):
-    for method, path in [
-        ("POST", "/v1/join"),
-        ("POST", "/v1/alive?host=0"),
-        ("GET", "/v1/work?host=0"),
-        ("GET", "/v1/rounds/1/plan"),
-        ("PUT", "/v1/rounds/1/updates/0"),
-    ]:
-        assert raw(server, method, path, key)[0] == DeniedError.status
+def test_who_has_no_certificate_of_the_run_is_not_even_heard(server):
+    bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    bare.check_hostname, bare.verify_mode = False, ssl.CERT_NONE
+    nobody = http.client.HTTPSConnection("127.0.0.1", server.silos.port, timeout=10, context=bare)
+    with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
+        asked(nobody)
+    plain = http.client.HTTPConnection("127.0.0.1", server.silos.port, timeout=10)
+    with pytest.raises((ConnectionError, http.client.HTTPException)):
+        asked(plain)
 
 
-def test_an_update_that_is_too_large_is_cut_off(server):
-    clients = cohort(server)
-    status, said = raw(
-        server, "PUT", f"/v1/rounds/1/updates/{clients[0]}", shared_key(server.silos.token), bytes(400_000)
+def test_a_certificate_of_another_run_is_refused_and_so_is_a_server_of_another_run(server):
+    ours, theirs = certified(server.silos.token, Holder("client", 3)), certified("another", Holder("client", 3))
+    foreign = Passport(ours.authority, theirs.certificate, theirs.key)  # believes the server, who believes not it
+    line = Line(
+        Reach([Direct("127.0.0.1", server.silos.port)], foreign.context(server=False)),
+        patience_s=5,
+        clock=SystemClock(),
     )
-    assert status == 413
-    assert "larger than" in str(said)
-    assert list((server.silos.journal / "incoming").iterdir()) == []
+    with pytest.raises((DeniedError, UnavailableError)):  # by an alert, or cut off at once
+        line.alive()
+    with pytest.raises(DeniedError, match="not a task of the run"):
+        dialled(server.silos, Holder("client", 3), token="another", patience_s=5).alive()
 
 
-def test_another_model_may_not_join_and_an_unknown_host_must(server):
+def test_only_client_tasks_are_heard_and_no_client_is_taken_for_the_server(server):
+    somebody = dialled(server.silos, Holder("somebody", 0))
+    with pytest.raises(DeniedError, match="not on the list"):
+        somebody.alive()
+    somebody.close()
+    listener = socket.create_server(("127.0.0.1", 0))
+    fake = certified(server.silos.token, Holder("client", 5)).context(server=True)
+    with listener, ThreadPoolExecutor(1) as pool:
+        accepted = pool.submit(lambda: fake.wrap_socket(listener.accept()[0], server_side=True).close())
+        mine = certified(server.silos.token, Holder("client", 1)).context(server=False)
+        with pytest.raises(DeniedError):
+            Reach([Direct(*listener.getsockname())], mine).dial()
+        accepted.result(10)
+
+
+def test_an_update_that_is_too_large_is_not_taken(server):
+    clients = cohort(server)
+    path = server.folder / "large"
+    path.write_bytes(bytes(400_000))
+    with pytest.raises(LimitError, match="larger than"):
+        server.line.send_update(1, clients[0], path)
+    assert not list(server.silos.journal.glob("incoming/*"))
+
+
+def test_another_model_or_version_may_not_join(server):
     with pytest.raises(UsageError, match="parameters"):
-        server.line.join(Join(host=1, clients=(1,), parameters=5))
+        server.line.join(Join(clients=(1,), parameters=5))
+    with pytest.raises(UsageError, match="version 1"):
+        server.line.join(Join(clients=(1,), parameters=5, version=1))
+
+
+@pytest.fixture
+def pair(tmp_path) -> Iterator[tuple[Silos, Line, Line, int]]:
+    """Two hosts of one server, and the length of its model."""
+    silos = Silos(tmp_path, changes=CHANGES, count=2)
+    silos.start("server")
+    task = load_task(SMALL)
+    lines = [dialled(silos, Holder("client", index)) for index in (0, 1)]
+    yield silos, lines[0], lines[1], len(Worker(task, task.settings, SystemClock()).trainer.initial)
+    for line in lines:
+        line.close()
+    silos.close()
+
+
+def test_a_host_speaks_for_its_own_clients_only(pair, tmp_path):
+    silos, even, odd, parameters = pair
     with pytest.raises(NexusError, match="has not joined"):
-        server.line.work(7)
-    status, _ = raw(server, "GET", "/v1/work?host=x", shared_key(server.silos.token))
-    assert status == 400
+        even.work()
+    with pytest.raises(DeniedError, match="may not speak for"):
+        odd.join(Join(clients=tuple(range(12)), parameters=parameters))
+    for host, line in enumerate((even, odd)):
+        line.join(Join(clients=tuple(range(host, 12, 2)), parameters=parameters))
+    path = tmp_path / "forged"
+    work = even.work()
+    path.write_bytes(
+        frames.pack(
+            {"delta": np.zeros(parameters, np.float32)},
+            UpdateHead(number=1, client=work.clients[0], model=work.model, samples=9, seconds=0.1, loss=None),
+        )
+    )
+    with pytest.raises(DeniedError, match="does not speak for client"):
+        odd.send_update(1, work.clients[0], path)
+    assert even.send_update(1, work.clients[0], path).state is ReceiptState.ACCEPTED
+    third = dialled(silos, Holder("client", 2))
+    with pytest.raises(DeniedError, match="not on the list"):
+        third.alive()
+    third.close()

@@ -165,7 +165,7 @@ async def open_house(folder: Path, *, costs: bool = True) -> AsyncIterator[House
     logs, blobs = LogFiles(folder / "logs"), open_blobs("memory:")
     track = Track(records, blobs, metrics, logs, clock, system_entropy, hints, runs)
 
-    async def mint(run: Run) -> str:
+    async def mint(run: Run, task: str) -> str:
         return access.run_token(run.id, run.project)
 
     launch = Launch(records, clock, system_entropy, hints=hints, tracker=track, mint=mint)

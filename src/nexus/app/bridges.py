@@ -68,8 +68,25 @@ class TokensByAccess:
 
     access: Access
 
-    async def __call__(self, run: Run) -> str:
-        return self.access.run_token(run.id, run.project)
+    async def __call__(self, run: Run, task: str) -> str:
+        return self.access.run_token(run.id, run.project, task)
+
+
+@dataclass(frozen=True)
+class VouchByLaunch:
+    """Which task is which, for `federate.ports.Vouch`."""
+
+    records: Records
+    access: Access
+
+    async def place(self, run: str, task: str) -> tuple[str, int] | None:
+        found = await self.records.get(TASKS, task)
+        if found is None or found.run != run or TASK_LIFE.is_final(found.state):
+            return None
+        return found.role, found.index
+
+    def secret(self, run: str) -> bytes:
+        return self.access.run_secret(run, "federate")
 
 
 @dataclass(frozen=True)

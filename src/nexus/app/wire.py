@@ -20,6 +20,7 @@ from nexus.app.bridges import (
     RunsByRecords,
     TokensByAccess,
     UseByRecords,
+    VouchByLaunch,
 )
 from nexus.app.database import open_metrics, open_records
 from nexus.app.home import Home
@@ -153,7 +154,7 @@ async def open_services(settings: Settings) -> Services:
         leases=LeasesByLaunch(launch),
         gateway=gateway,
         deploy=deploy,
-        federate=FederateService(records, runs, clock),
+        federate=FederateService(records, runs, clock, VouchByLaunch(records, access)),
         check=store.check,
         closing=[store.close, metrics.close],
     )

@@ -10,7 +10,8 @@ import asyncio
 import json
 import os
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_bytes
 
@@ -19,6 +20,7 @@ from nexus.kernel.errors import MissingError, NexusError, UnavailableError, Usag
 try:
     import torch
     import uvicorn
+    import xxhash  # noqa: F401 (with torch comes what else a task needs; what is missing is said here)
 except ModuleNotFoundError as error:
     if __name__ != "__main__":
         raise
@@ -27,13 +29,17 @@ except ModuleNotFoundError as error:
     sys.exit(MissingError.exit_code)
 
 from nexus.federate.adapters.coordinator import Coordinator
-from nexus.federate.adapters.host import HostProcess
+from nexus.federate.adapters.host import PATIENCE_S, HostProcess
 from nexus.federate.adapters.http_client import Line
-from nexus.federate.adapters.http_server import application, listen, shared_key
+from nexus.federate.adapters.http_server import application, listen, web_server
 from nexus.federate.adapters.journal import Journal
 from nexus.federate.adapters.loader import load_task
+from nexus.federate.adapters.passport import Passport, passport
+from nexus.federate.adapters.reach import Reach, ways
 from nexus.federate.adapters.record import log_round, save_result
 from nexus.federate.adapters.report import Reporter
+from nexus.federate.adapters.vouching import Vouching
+from nexus.federate.core.identity import CLIENT, SERVER, Holder, Roll
 from nexus.federate.core.settings import check, override
 from nexus.federate.core.task import Task
 from nexus.federate.core.worker import Worker
@@ -45,29 +51,34 @@ from nexus.infra.clock import SystemClock
 class Place:
     """Where this task stands in its run, from its environment."""
 
-    index: int
-    count: int  # tasks of this role
+    me: Holder
+    index: int  # among the client tasks
+    roll: Roll  # who else may take part
     server: tuple[str, int]
-    key: str
     folder: Path  # kept between attempts
     outputs: Path
 
     @classmethod
-    def read(cls, role: str, env: dict[str, str]) -> Place:
-        """Raises UsageError when something is missing."""
-        token = env.get("NEXUS_TOKEN", "")
-        if not token:
+    def read(cls, role: str, roll: Roll, env: dict[str, str]) -> Place:
+        """Raises UsageError when something is missing, DeniedError when this task is none of the run's."""
+        if not env.get("NEXUS_TOKEN", ""):
             raise UsageError(
-                "NEXUS_TOKEN is not set", hint="Start this with nexus launch; the tasks of a run share it."
+                "NEXUS_TOKEN is not set", hint="Start this with nexus launch, which gives every task of the run one."
             )
-        index = int(env.get("NEXUS_INDEX", "0"))
+        me = Holder(role, int(env.get("NEXUS_INDEX", "0")))
+        if role == SERVER:
+            index = 0
+        else:
+            hosts = roll.hosts or int(env.get("NEXUS_NUM_NODES", "1"))
+            roll = replace(roll, hosts=hosts)
+            index = roll.host(me)
         checkpoints = Path(env.get("NEXUS_CHECKPOINTS", "checkpoints"))
         return cls(
+            me=me,
             index=index,
-            count=int(env.get("NEXUS_NUM_NODES", "1")),
+            roll=roll,
             server=_server(role, env),
-            key=shared_key(token),
-            folder=checkpoints / ("federate" if role == "server" else f"federate-client-{index}"),
+            folder=checkpoints / ("federate" if role == SERVER else f"federate-client-{index}"),
             outputs=Path(env.get("NEXUS_OUTPUTS", "federated")),
         )
 
@@ -81,7 +92,7 @@ def _server(role: str, env: dict[str, str]) -> tuple[str, int]:
     for peer in json.loads(env.get("NEXUS_PEERS", "[]")):
         if peer["role"] == "server" and "federate" in peer["ports"]:
             return peer["address"], int(peer["ports"]["federate"])
-    if role == "server" and "NEXUS_PORT_FEDERATE" in env:
+    if role == SERVER and "NEXUS_PORT_FEDERATE" in env:
         return env.get("NEXUS_NODE_ADDRS", "127.0.0.1").split(",")[0], int(env["NEXUS_PORT_FEDERATE"])
     raise UsageError("nobody said where the federated server is", hint="Set NEXUS_SERVER_ADDR=host:port.")
 
@@ -101,12 +112,14 @@ def serve(task: Task, settings: Settings, place: Place) -> None:
         sys.stdout.write(f"round {record.number}/{settings.rounds} {metrics} ({took})\n")
         sys.stdout.flush()
 
-    coordinator = Coordinator(worker, settings, Journal(place.folder, settings), clock, each)
+    own = _passport(place)
+    journal = Journal(place.folder, settings)
+    coordinator = Coordinator(worker, settings, journal, clock, each, place.roll.speaks_for)
     if coordinator.rounds:  # a restart: what was committed last may not have been told
         each(coordinator.rounds[-1])
     with listen(*place.server) as socket:
-        config = uvicorn.Config(application(coordinator, place.key), log_level="warning", lifespan="off")
-        asyncio.run(_serve(coordinator, uvicorn.Server(config), socket))
+        server = web_server(application(coordinator, place.roll.host), own.context(server=True))
+        asyncio.run(_serve(coordinator, server, socket))
     save_result(place.outputs, settings, coordinator.rounds, worker.trainer, coordinator.state.model)
     reporter.post(coordinator.rounds)
 
@@ -128,25 +141,44 @@ async def _serve(coordinator: Coordinator, server: uvicorn.Server, socket: objec
 def host(task: Task, settings: Settings, place: Place) -> None:
     """Be a host until every round is done. Raises JobError, UnavailableError."""
     clock = SystemClock()
-    clients = tuple(range(place.index, task.clients, place.count))
-    process = HostProcess(task, settings, place.index, clients, place.folder, clock)
-    process.run(lambda patience_s: Line(*place.server, place.key, patience_s=patience_s, clock=clock))
+    clients = place.roll.speaks_for(place.index) or ()
+    own, found = _passport(place), ways(place.server, os.environ)
+    tls, vouching = own.context(server=False), Vouching(own, place.roll)
+    process = HostProcess(task, settings, clients, place.folder, clock, vouching)
+    process.run(lambda patience_s: Line(Reach(found, tls), patience_s=patience_s, clock=clock))
+
+
+def _passport(place: Place) -> Passport:
+    """Who this task is, as the control plane says; waits for that as a host waits for its server. Raises NexusError."""
+    clock = SystemClock()
+    end = clock.monotonic() + PATIENCE_S
+
+    def patience(error: NexusError) -> None:
+        if clock.monotonic() > end:
+            raise error
+        time.sleep(1.0)
+
+    return passport(os.environ, place.me, patience=patience)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(prog="python -m nexus.federate.run", description=__doc__)
     parser.add_argument("app", type=Path)
-    parser.add_argument("--role", choices=("server", "client"), default=os.environ.get("NEXUS_ROLE"))
+    parser.add_argument("--role", default=os.environ.get("NEXUS_ROLE", CLIENT), help="server, client, or a site's name")
+    parser.add_argument("--hosts", type=int, default=0, help="how many client tasks there are")
+    parser.add_argument("--sites", default="", help="or the names of the sites that take part, with commas")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="changes")
     parser.add_argument("--threads", type=int, default=1, help="more are faster on large models, and round differently")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     try:
-        place = Place.read(given.role, dict(os.environ))
         task = load_task(given.app)
+        sites = tuple(filter(None, given.sites.split(",")))
+        roll = Roll(clients=task.clients, hosts=given.hosts, sites=sites)
+        place = Place.read(given.role, roll, dict(os.environ))
         settings = override(task.settings, dict(change.partition("=")[::2] for change in given.changes))
-        (serve if given.role == "server" else host)(task, settings, place)
+        (serve if given.role == SERVER else host)(task, settings, place)
     except NexusError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"  → {error.hint}\n" if error.hint else ""))
         return error.exit_code

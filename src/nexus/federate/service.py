@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nexus.federate.model import ROUNDS, Round, RunRound
-from nexus.federate.ports import FoundRun, Runs
+from nexus.federate.ports import FoundRun, Runs, Vouch
+from nexus.federate.protocol import Certificate
 from nexus.kernel.clock import Clock
 from nexus.kernel.errors import ConflictError, ForbiddenError, NotFoundError
 from nexus.kernel.events import Event
@@ -19,8 +20,9 @@ _PAGE = 500
 class FederateService:
     """Keeps rounds by run and number; a round is written once and never changes."""
 
-    def __init__(self, records: Records, runs: Runs, clock: Clock) -> None:
+    def __init__(self, records: Records, runs: Runs, clock: Clock, vouch: Vouch | None = None) -> None:
         self._records = records
+        self._vouch = vouch
         self._runs = runs
         self._clock = clock
 
@@ -53,6 +55,25 @@ class FederateService:
         found = await self._find(caller, run)
         rounds = sorted((record.round for record in await self._records_of(found.id)), key=lambda item: item.number)
         return [item for item in rounds if item.number > after][:limit]
+
+    async def certify(self, caller: Principal, run: str, public_key: str) -> Certificate:
+        """Say in a certificate which task of the run holds the key. For the tasks of the run themselves.
+
+        What the certificate says is what the control plane knows, and nothing that the task says.
+        Raises NotFoundError, ForbiddenError, UsageError.
+        """
+        found = await self._find(caller, run)
+        if caller.kind is not PrincipalKind.RUN or caller.subject != found.id or not caller.task or not self._vouch:
+            raise ForbiddenError("only a task of the run has a key certified", hint="Use the NEXUS_TOKEN of that task.")
+        place = await self._vouch.place(found.id, caller.task)
+        if place is None:
+            raise ForbiddenError("this task has ended", hint="Its certificate went with it.")
+        from nexus.federate.core.identity import Authority, Holder  # X.509 is 8 MB, and few servers certify
+
+        authority, holder = Authority(self._vouch.secret(found.id)), Holder(*place)
+        return Certificate(
+            authority=authority.certificate, certificate=authority.certify(public_key, holder), holder=str(holder)
+        )
 
     async def _find(self, caller: Principal, run: str) -> FoundRun:
         found = await self._runs.find(caller.project, run)

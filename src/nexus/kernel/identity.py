@@ -43,6 +43,7 @@ class Principal:
     owner: bool = False  # an owner of the server: manages users and projects
     token: str = field(default="", compare=False)  # the id of what proved it
     address: str = field(default="", compare=False)  # where the request came from
+    task: str = field(default="", compare=False)  # of a run's token: the id of the task that it was given to
 
     def need_owner(self) -> None:
         """Refuse unless this is an owner of the server. Raises ForbiddenError."""

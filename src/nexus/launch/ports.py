@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from nexus.launch.model import Fleet, GpuNeed, Machine, Offer, PriceNote, Run
 from nexus.launch.protocol import Ticket
 
-Mint = Callable[[Run], Awaitable[str]]  # a token that may touch this run only; the task's NEXUS_TOKEN
+Mint = Callable[[Run, str], Awaitable[str]]  # a token of a run and a task's id, that may touch this run only
 Entropy = Callable[[int], bytes]
 
 

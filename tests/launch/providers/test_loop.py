@@ -82,7 +82,7 @@ class World:
     async def resolve(self, project: str, reference: str) -> str:
         return "0" * 64
 
-    async def _mint(self, run: Run) -> str:
+    async def _mint(self, run: Run, task: str) -> str:
         return run.id
 
     async def tend(self) -> None:

@@ -62,7 +62,7 @@ class House:
             raise NotFoundError(f"no such artifact: {reference}")
         return self.known[reference]
 
-    async def _mint(self, run: Run) -> str:
+    async def _mint(self, run: Run, task: str) -> str:
         return f"token-of-{run.id}"
 
     def log_arrives(self, task: str, end: int) -> None:

@@ -25,7 +25,7 @@ class _Tracker:
         return "0" * 64
 
 
-async def _mint(run: Run) -> str:
+async def _mint(run: Run, task: str) -> str:
     return run.id
 
 

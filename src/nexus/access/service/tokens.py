@@ -304,17 +304,22 @@ class Access:
 
     # ------------------------------------------------------------------ runs
 
-    def run_token(self, run: str, project: str) -> str:
-        """The token of a run's tasks, until the run ends: it may read the project and write what is the run's."""
-        text = f"{run}.{project}"
+    def run_token(self, run: str, project: str, task: str = "") -> str:
+        """The token of a run's task, until the run ends: it may read the project and write what is the run's."""
+        text = f"{run}-{task}.{project}" if task else f"{run}.{project}"
         return f"nx_r_{text}.{self._sign(text)}"
+
+    def run_secret(self, run: str, purpose: str) -> bytes:
+        """32 bytes that belong to a run and a purpose, the same whenever they are asked for. They leave no server."""
+        return hmac.new(self._key, f"run-secret\0{purpose}\0{run}".encode(), hashlib.sha256).digest()
 
     async def _run_principal(self, secret: str) -> Principal | None:
         text, _, signature = secret.removeprefix("nx_r_").rpartition(".")
         run, _, project = text.partition(".")
+        run, _, task = run.partition("-")
         if not hmac.compare_digest(signature.encode(), self._sign(text).encode()) or not await self._is_live(run):
             return None
-        return Principal(PrincipalKind.RUN, run, project, Role.VIEWER)
+        return Principal(PrincipalKind.RUN, run, project, Role.VIEWER, task=task)
 
     def _sign(self, text: str) -> str:
         mac = hmac.new(self._key, b"run-token\0" + text.encode(), hashlib.sha256).digest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from secrets import token_bytes
 
@@ -13,14 +14,17 @@ import structlog
 
 from nexus.federate.adapters import frames
 from nexus.federate.adapters.http_client import Line
+from nexus.federate.adapters.secure_host import SecureHost
+from nexus.federate.adapters.vouching import Vouching
 from nexus.federate.core.algorithm import Vectors
+from nexus.federate.core.secure.primitives import Words
 from nexus.federate.core.task import Task
 from nexus.federate.core.total import Array
 from nexus.federate.core.worker import Worker
 from nexus.federate.model import Settings
 from nexus.federate.protocol import Join, PlanHead, ReceiptState, UpdateHead, Work, WorkState
 from nexus.kernel.clock import Clock
-from nexus.kernel.errors import ConflictError, JobError, NexusError
+from nexus.kernel.errors import ConflictError, DeniedError, JobError, NexusError
 
 log = structlog.get_logger()
 
@@ -39,15 +43,23 @@ class HostProcess:
     """Speaks for `clients`. `folder` keeps what they remember between rounds, and outlives a restart."""
 
     def __init__(
-        self, task: Task, settings: Settings, index: int, clients: tuple[int, ...], folder: Path, clock: Clock
+        self,
+        task: Task,
+        settings: Settings,
+        clients: tuple[int, ...],
+        folder: Path,
+        clock: Clock,
+        vouching: Vouching | None = None,
     ) -> None:
+        """`vouching` is for secure sums: who signs what."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._own, self._vouching = settings, vouching
         self._task = task
         self._settings = settings
-        self._index = index
         self._clients = clients
         self._folder = folder
         self._clock = clock
+        self._sums: SecureHost | None = None
         self._worker = Worker(task, settings, clock, token_bytes)
         self._learn()
         self._plan: tuple[str, Vectors] = ("", {})
@@ -73,7 +85,7 @@ class HostProcess:
     def _step(self, line: Line) -> bool:
         """Do what there is to do now; False when everything is done."""
         try:
-            work = line.work(self._index)
+            work = line.work()
         except ConflictError:
             self._join(line)
             return True
@@ -81,12 +93,20 @@ class HostProcess:
             raise JobError(work.reason, hint="Look at the log of the run's server task.")
         if work.state is WorkState.TRAIN:
             self._train(line, work)
+        if work.state is WorkState.SUM:
+            self._take_part(line, work)
         return work.state is not WorkState.DONE
 
     def _join(self, line: Line) -> None:
         """Say who this is; the server's settings replace ours."""
         parameters = len(self._worker.trainer.initial)
-        welcome = line.join(Join(host=self._index, clients=self._clients, parameters=parameters))
+        voucher = self._vouching.voucher if self._vouching else ""
+        welcome = line.join(Join(clients=self._clients, parameters=parameters, voucher=voucher))
+        if welcome.settings.secure_aggregation != self._own.secure_aggregation:
+            raise DeniedError(
+                "the server's secure_aggregation is not what this host's own settings say",
+                hint="Start server and clients with the same settings: a host shows no update to whom it did not mean to.",
+            )
         if welcome.settings != self._settings:
             self._settings = welcome.settings
             self._worker = Worker(self._task, welcome.settings, self._clock, token_bytes)
@@ -98,6 +118,37 @@ class HostProcess:
         state = self._worker.begin()
         self._keeps = self._worker.algorithm.keeps(state)
         self._packing = self._worker.algorithm.packing(state)
+        secure, vouching = self._worker.composition.secure, self._vouching
+        if secure is not None and vouching is not None:
+            least = ceil(self._own.quorum * self._own.cohort)
+            self._sums = SecureHost(secure, vouching.private, vouching.known, least=least)
+        self._pending: dict[int, Vectors] = {}  # by client: what it will remember if its update gets into the sum
+
+    def _take_part(self, line: Line, work: Work) -> None:
+        """Take one step of a secure sum for each client that is asked."""
+        step, state = work.secure, self._worker.begin()
+        if step is None or self._sums is None:
+            raise JobError("the server asks for a secure sum that cannot be", hint="Start it as the clients are.")
+
+        def words(client: int) -> Words:
+            plan = self._fetch(line, work)
+            turn, done = self._worker.turn(work.number, client, plan, self._kept(client))
+            self._pending[client] = {name: vector.copy() for name, vector in done.keep.items()}
+            weight = self._worker.algorithm.weight(turn.samples)
+            return self._worker.composition.coding(state, len(step.members)).encode(done.send, weight)
+
+        try:
+            counted = self._sums.work(
+                work,
+                lambda members: self._worker.composition.coding(state, members),
+                words,
+                lambda phase, client: line.question(work.number, step.attempt, phase, client),
+                lambda phase, client, said: line.answer(work.number, step.attempt, phase, client, said),
+            )
+        except ConflictError:
+            return  # the phase was closed meanwhile
+        for client in counted:
+            self._keep(client, work.number, self._pending.pop(client, {}))
 
     def _train(self, line: Line, work: Work) -> None:
         try:
@@ -130,7 +181,7 @@ class HostProcess:
         if self._plan[0] == work.model:
             return self._plan[1]
         path = self._folder / "plan.safetensors"
-        line.fetch_plan(work.number, path)
+        line.fetch_plan(work, path)
         head = frames.read_head(path, PlanHead)
         if (head.number, head.model) != (work.number, work.model):
             raise ConflictError("another round was opened meanwhile")
@@ -159,7 +210,7 @@ class HostProcess:
         """Tell the server that this host is there, also when it is busy for long."""
         while not stop.wait(self._settings.lost_after_s / 5):
             try:
-                line.alive(self._index)
+                line.alive()
             except NexusError as error:
                 log.debug("federate.beat_failed", error=error.message)
         line.close()

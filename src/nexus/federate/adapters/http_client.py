@@ -3,50 +3,78 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from nexus.federate.protocol import Join, Receipt, Welcome, Work
+from nexus.federate.adapters.chunks import checksum, read_chunk, unwrapped, wrapped
+from nexus.federate.adapters.reach import Reach
+from nexus.federate.protocol import Join, Receipt, ReceiptState, Welcome, Work
 from nexus.kernel.clock import Clock
-from nexus.kernel.errors import NexusError, UnavailableError, from_dict
+from nexus.kernel.errors import DeniedError, NexusError, UnavailableError, from_dict
 
 T = TypeVar("T")
-_CHUNK_B = 1 << 20
+_TRIES = 5  # of a file that comes damaged
 
 
 class Line:
     """Messages to one server. Not for several threads: each makes its own."""
 
-    def __init__(self, host: str, port: int, key: str, *, patience_s: float, clock: Clock) -> None:
-        self._address = (host, port)
-        self._headers = {"authorization": f"Bearer {key}"}
+    def __init__(self, reach: Reach, *, patience_s: float, clock: Clock) -> None:
+        self._reach = reach
         self._patience_s = patience_s
         self._clock = clock
         self._connection: http.client.HTTPConnection | None = None
 
     def join(self, join: Join) -> Welcome:
         """Raises NexusError."""
-        return self._call("POST", "/v1/join", Welcome, body=msgspec.json.encode(join))
+        return self._call("POST", "/v1/join", Welcome, msgspec.json.encode(join))
 
-    def alive(self, host: int) -> None:
+    def alive(self) -> None:
         """Raises NexusError."""
-        self._patiently("POST", f"/v1/alive?host={host}")
+        self._patiently("POST", "/v1/alive")
 
-    def work(self, host: int) -> Work:
+    def work(self) -> Work:
         """Raises ConflictError when the server does not know this host (any more), NexusError."""
-        return self._call("GET", f"/v1/work?host={host}", Work)
+        return self._call("GET", "/v1/work", Work)
 
-    def fetch_plan(self, number: int, path: Path) -> None:
+    def fetch_plan(self, work: Work, path: Path) -> None:
         """Save the round's plan at `path`. Raises ConflictError when the round is not open, NexusError."""
-        self._patiently("GET", f"/v1/rounds/{number}/plan", save=path)
+        for _ in range(_TRIES):
+            with path.open("wb") as file:
+                while file.tell() < work.size_b:
+                    data = self._patiently("GET", f"/v1/rounds/{work.number}/plan?offset={file.tell()}")
+                    if not data:
+                        break  # it was another plan when this began
+                    file.write(data)
+            if checksum(path) == work.check:
+                return
+        raise UnavailableError("the plan comes damaged, again and again", hint="Look at the disks of both sides.")
 
     def send_update(self, number: int, client: int, path: Path) -> Receipt:
         """Send the frame at `path` until the server has said what becomes of it. Raises NexusError."""
-        return self._call("PUT", f"/v1/rounds/{number}/updates/{client}", Receipt, upload=path)
+        size, check = path.stat().st_size, checksum(path)
+        where = f"/v1/rounds/{number}/updates/{client}?check={check}&size={size}"
+        offset = lost = 0
+        while lost < _TRIES:
+            data, encoding = wrapped(read_chunk(path, offset))
+            receipt = self._call("PUT", f"{where}&offset={offset}", Receipt, data, encoding)
+            if receipt.state is not ReceiptState.PARTIAL:
+                return receipt
+            lost += receipt.held == 0  # a new server may know nothing of it; twice the disk is to blame
+            offset = receipt.held  # which after a cut need not be where this chunk ends
+        raise UnavailableError("the update arrives damaged, again and again", hint="Look at the disks of both sides.")
+
+    def question(self, number: int, attempt: int, phase: str, client: int) -> bytes:
+        """What a phase of a secure sum asks. Raises ConflictError when it is over, NexusError."""
+        return self._patiently("GET", f"/v1/rounds/{number}/sums/{attempt}/{phase}/{client}")
+
+    def answer(self, number: int, attempt: int, phase: str, client: int, message: bytes) -> Receipt:
+        """Answer it. Raises NexusError."""
+        return self._call("PUT", f"/v1/rounds/{number}/sums/{attempt}/{phase}/{client}", Receipt, message)
 
     def close(self) -> None:
         """Hang up."""
@@ -54,54 +82,54 @@ class Line:
             self._connection.close()
             self._connection = None
 
-    def _call(self, method: str, path: str, kind: type[T], **content: Any) -> T:
-        data = self._patiently(method, path, **content)
+    def _call(self, method: str, path: str, kind: type[T], body: bytes = b"", encoding: str = "") -> T:
+        data = self._patiently(method, path, body, encoding)
         try:
             return msgspec.json.decode(data, type=kind)
         except msgspec.DecodeError as error:
             raise NexusError(f"the server's answer is not a {kind.__name__}: {error}") from error
 
-    def _patiently(self, method: str, path: str, **content: Any) -> bytes:
+    def _patiently(self, method: str, path: str, body: bytes = b"", encoding: str = "") -> bytes:
         """Ask until there is an answer; a server may start late, or again. Raises NexusError."""
         began, pause = self._clock.monotonic(), 0.05
         while True:
             try:
-                return self._once(method, path, **content)
+                return self._once(method, path, body, encoding)
             except (OSError, http.client.HTTPException, UnavailableError) as error:
                 self.close()
+                if _is_refusal(error):
+                    raise DeniedError(
+                        "the federated server does not take this for a task of the run",
+                        hint="NEXUS_TOKEN must be of this run, in every task.",
+                    ) from error
                 if self._clock.monotonic() - began > self._patience_s:
-                    host, port = self._address
                     raise UnavailableError(
-                        f"no answer from the federated server at {host}:{port} for {self._patience_s:.0f} s: {error}",
+                        f"no answer from the federated server by {self._reach.name} for {self._patience_s:.0f} s: "
+                        f"{error}",
                         hint="Look at the log of the run's server task.",
                     ) from error
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
 
-    def _once(
-        self, method: str, path: str, *, body: bytes = b"", upload: Path | None = None, save: Path | None = None
-    ) -> bytes:
+    def _once(self, method: str, path: str, body: bytes, encoding: str) -> bytes:
         if self._connection is None:
-            self._connection = http.client.HTTPConnection(*self._address, timeout=30)
-        headers = self._headers | {"content-length": str(upload.stat().st_size if upload else len(body))}
-        self._connection.request(method, path, _chunks(upload) if upload else body, headers)
+            self._connection = http.client.HTTPConnection("server")
+            self._connection.sock = self._reach.dial()
+        headers = {"content-length": str(len(body))} | ({"content-encoding": encoding} if encoding else {})
+        self._connection.request(method, path, body, headers)
         answer = self._connection.getresponse()
+        data = answer.read()
         if answer.status >= 400:
-            raise _error(answer.read(), answer.status)
-        if save is None:
-            return answer.read()
-        with save.open("wb") as file:
-            while chunk := answer.read(_CHUNK_B):
-                file.write(chunk)
-        if save.stat().st_size != int(answer.headers.get("content-length", "-1")):
-            raise http.client.IncompleteRead(b"")
-        return b""
+            raise _error(data, answer.status)
+        if answer.will_close:
+            self.close()
+        return unwrapped(data, answer.headers.get("content-encoding", ""))
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_B):
-            yield chunk
+def _is_refusal(error: Exception) -> bool:
+    """Whether the other side has ended the handshake because of our certificate."""
+    reason = str(error.reason) if isinstance(error, ssl.SSLError) else ""
+    return "ALERT" in reason and any(word in reason for word in ("UNKNOWN_CA", "CERTIFICATE", "DECRYPT_ERROR"))
 
 
 def _error(body: bytes, status: int) -> NexusError:

@@ -1,68 +1,103 @@
-"""The server's routes, as an ASGI application. Every request must know the run's shared key."""
+"""The server's routes, as an ASGI application over TLS. Every connection shows which task of the run is at its end."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
-import hmac
+import re
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
-from hashlib import sha256
-from pathlib import Path
 
+import structlog
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from nexus.federate.adapters.chunks import CHUNK_B, read_chunk, unwrapped, wrapped
 from nexus.federate.adapters.coordinator import Coordinator
-from nexus.federate.protocol import Join
+from nexus.federate.adapters.passport import holder
+from nexus.federate.core.identity import Holder
+from nexus.federate.protocol import Join, Upload
 from nexus.infra.web.bodies import json_answer, read_json
 from nexus.kernel.errors import DeniedError, LimitError, NexusError, UnavailableError, UsageError
 
-Handler = Callable[[Request], Awaitable[Response]]
+log = structlog.get_logger()
+
+Handler = Callable[[Request, int], Awaitable[Response]]  # for the host that asks
+_CHECK = re.compile(r"[0-9a-f]{32}")
+_SLACK_B = 64 * 1024
+_SUMS = "/v1/rounds/{number:int}/sums/{attempt:int}/{phase:str}/{client:int}"
 
 
-def shared_key(token: str) -> str:
-    """The key that a run's tasks show each other. The run's own token never travels between them."""
-    return hmac.new(token.encode(), b"nexus.federate", sha256).hexdigest()
+def application(coordinator: Coordinator, host_of: Callable[[Holder], int]) -> Starlette:
+    """The routes of `nexus.federate.protocol`; `host_of` says which host a holder is. Raises DeniedError there."""
 
+    async def join(request: Request, host: int) -> Response:
+        return json_answer(coordinator.join(host, await read_json(request, Join)))
 
-def application(coordinator: Coordinator, key: str) -> Starlette:
-    """The routes of `nexus.federate.protocol`."""
-
-    async def join(request: Request) -> Response:
-        return json_answer(coordinator.join(await read_json(request, Join)))
-
-    async def alive(request: Request) -> Response:
-        coordinator.alive(_number(request.query_params.get("host")))
+    async def alive(_: Request, host: int) -> Response:
+        coordinator.alive(host)
         return Response(status_code=204)
 
-    async def work(request: Request) -> Response:
-        return json_answer(await coordinator.work(_number(request.query_params.get("host"))))
+    async def work(_: Request, host: int) -> Response:
+        return json_answer(await coordinator.work(host))
 
-    async def plan(request: Request) -> Response:
-        return FileResponse(coordinator.plan_path(request.path_params["number"]))
+    async def plan(request: Request, host: int) -> Response:
+        coordinator.alive(host)
+        path, offset = coordinator.plan_path(request.path_params["number"]), _number(request, "offset")
+        data, encoding = await asyncio.to_thread(lambda: wrapped(read_chunk(path, offset)))
+        return Response(data, headers={"content-encoding": encoding} if encoding else None)
 
-    async def update(request: Request) -> Response:
-        try:
-            path = coordinator.upload_path()
-        except OSError as error:
-            raise _full(error) from error
-        try:
-            await _save(request, path, coordinator.update_max_b)
-            receipt = await coordinator.receive(request.path_params["number"], request.path_params["client"], path)
-        finally:
-            path.unlink(missing_ok=True)
-        return json_answer(receipt)
+    async def update(request: Request, host: int) -> Response:
+        upload, offset = _upload(request), _number(request, "offset")
+        data = unwrapped(await _body(request), request.headers.get("content-encoding", ""))
+        return json_answer(await coordinator.receive(host, upload, offset, data))
+
+    async def question(request: Request, host: int) -> Response:
+        return Response(coordinator.question(host, *_step(request)))
+
+    async def answer(request: Request, host: int) -> Response:
+        body = await _body(request, coordinator.answer_max_b)
+        return json_answer(await coordinator.answer(host, *_step(request), body))
+
+    def route(path: str, handler: Handler, method: str) -> Route:
+        return Route(path, _checked(handler, host_of), methods=[method])
 
     routes = [
-        Route("/v1/join", _checked(join, key), methods=["POST"]),
-        Route("/v1/alive", _checked(alive, key), methods=["POST"]),
-        Route("/v1/work", _checked(work, key), methods=["GET"]),
-        Route("/v1/rounds/{number:int}/plan", _checked(plan, key), methods=["GET"]),
-        Route("/v1/rounds/{number:int}/updates/{client:int}", _checked(update, key), methods=["PUT"]),
+        route("/v1/join", join, "POST"),
+        route("/v1/alive", alive, "POST"),
+        route("/v1/work", work, "GET"),
+        route("/v1/rounds/{number:int}/plan", plan, "GET"),
+        route("/v1/rounds/{number:int}/updates/{client:int}", update, "PUT"),
+        route(_SUMS, question, "GET"),
+        route(_SUMS, answer, "PUT"),
     ]
     return Starlette(routes=routes)
+
+
+def web_server(app: Starlette, tls: ssl.SSLContext) -> uvicorn.Server:
+    """A server of `app` that takes no connection without a certificate of the run's authority."""
+    config = uvicorn.Config(app, log_level="critical", lifespan="off", http=_WithPeer, ws="none")
+    config.load()
+    config.ssl = tls
+    return uvicorn.Server(config)
+
+
+class _WithPeer(HttpToolsProtocol):
+    """Tells every request of a connection who is at its end: `request.state.peer`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        try:
+            self.app_state = {**self.app_state, "peer": holder(tls)}
+        except UsageError as error:
+            log.warning("federate.stranger", reason=error.message)
+            transport.abort()
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -70,7 +105,7 @@ def listen(address: str, port: int) -> socket.socket:
 
     Raises UnavailableError if the port is taken.
     """
-    for host in (address, "0.0.0.0"):  # noqa: S104 (only where its own address is not bindable; every route has a key)
+    for host in (address, "0.0.0.0"):  # noqa: S104 (only where its own address is not bindable; TLS asks who comes)
         made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -86,44 +121,51 @@ def listen(address: str, port: int) -> socket.socket:
     raise UnavailableError(f"cannot listen on port {port}", hint="Look at the machine's addresses.")
 
 
-def _checked(handler: Handler, key: str) -> Handler:
+def _checked(handler: Handler, host_of: Callable[[Holder], int]) -> Callable[[Request], Awaitable[Response]]:
     async def checked(request: Request) -> Response:
-        scheme, _, shown = request.headers.get("authorization", "").partition(" ")
         try:
-            if scheme.lower() != "bearer" or not hmac.compare_digest(shown.encode(), key.encode()):
-                raise DeniedError("this is not a task of the run", hint="NEXUS_TOKEN must be the same in every task.")
-            return await handler(request)
+            peer: Holder | None = getattr(request.state, "peer", None)
+            if peer is None:
+                raise DeniedError("nobody is known at the end of this connection", hint="Speak TLS, as nexus does.")
+            return await handler(request, host_of(peer))
         except NexusError as error:
             return json_answer(error.as_dict(), error.status)
 
     return checked
 
 
-async def _save(request: Request, path: Path, limit_b: int) -> None:
-    """The body to a file, in chunks. Raises LimitError, UnavailableError, UsageError if it broke off."""
-    size, said = 0, request.headers.get("content-length", "")
-    try:
-        with path.open("wb") as file:  # what is left in its buffer may fail at its end
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limit_b:
-                    raise LimitError(f"the update is larger than {limit_b} bytes", hint="Is it the same model?")
-                file.write(chunk)
-    except OSError as error:
-        raise _full(error) from error
-    if said and size != int(said):
-        raise UsageError(f"the update broke off after {size} of {said} bytes", hint="Send it again.")
-
-
-def _full(error: OSError) -> UnavailableError:
-    """What a host is told so that it tries again."""
-    return UnavailableError(
-        f"the server cannot keep the update: {error.strerror}", hint="Free space on the server's disk."
+def _upload(request: Request) -> Upload:
+    """Raises UsageError."""
+    check = request.query_params.get("check", "")
+    if not _CHECK.fullmatch(check):
+        raise UsageError("check must be an XXH3 checksum of 128 bits", hint="32 digits from 0 to f.")
+    return Upload(
+        number=request.path_params["number"],
+        client=request.path_params["client"],
+        check=check,
+        size=_number(request, "size"),
     )
 
 
-def _number(text: str | None) -> int:
-    try:
-        return int(text or "")
-    except ValueError:
-        raise UsageError("host must be a number", hint="?host=0") from None
+def _step(request: Request) -> tuple[int, int, str, int]:
+    path = request.path_params
+    return path["number"], path["attempt"], path["phase"], path["client"]
+
+
+async def _body(request: Request, most_b: int = CHUNK_B + _SLACK_B) -> bytes:
+    """A chunk, or a whole message. Raises LimitError, UsageError if it broke off."""
+    body, said = bytearray(), request.headers.get("content-length", "")
+    async for part in request.stream():
+        body += part
+        if len(body) > most_b:
+            raise LimitError(f"what comes is larger than {most_b} bytes", hint="Send less at a time.")
+    if said and len(body) != int(said):
+        raise UsageError(f"the chunk broke off after {len(body)} of {said} bytes", hint="Send it again.")
+    return bytes(body)
+
+
+def _number(request: Request, name: str) -> int:
+    text = request.query_params.get(name, "0")
+    if not text.isdecimal() or len(text) > 15:
+        raise UsageError(f"{name} must be a number", hint=f"?{name}=0")
+    return int(text)

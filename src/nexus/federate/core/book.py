@@ -48,16 +48,22 @@ class Book:
         """Clients who have not ended their turn, in the cohort's order."""
         return [client for client in self.cohort if client not in self.turns]
 
+    def wants(self, number: int, client: int) -> Receipt | None:
+        """Why an update is not wanted, before a byte of it is taken; None: it is."""
+        if number < self.number:
+            return _receipt(ReceiptState.LATE, f"round {number} is over; round {self.number} is open")
+        if number > self.number:
+            return _receipt(ReceiptState.REFUSED, f"round {number} has not begun; round {self.number} is open")
+        if client not in self.cohort:
+            return _receipt(ReceiptState.REFUSED, f"client {client} is not in the cohort of round {self.number}")
+        if self._is(client, Outcome.ACCEPTED):
+            return _receipt(ReceiptState.DUPLICATE, "an update of this client counts already in this round")
+        return None
+
     def answer(self, head: UpdateHead) -> Receipt | None:
         """What to say to an update before its vectors are looked at; None: look at them."""
-        if head.number < self.number:
-            return _receipt(ReceiptState.LATE, f"round {head.number} is over; round {self.number} is open")
-        if head.number > self.number:
-            return _receipt(ReceiptState.REFUSED, f"round {head.number} has not begun; round {self.number} is open")
-        if head.client not in self.cohort:
-            return _receipt(ReceiptState.REFUSED, f"client {head.client} is not in the cohort of round {self.number}")
-        if self._is(head.client, Outcome.ACCEPTED):
-            return _receipt(ReceiptState.DUPLICATE, "an update of this client counts already in this round")
+        if (said := self.wants(head.number, head.client)) is not None:
+            return said
         if head.model != self.model:
             return _receipt(ReceiptState.REFUSED, "the update started from another model than this round's")
         if not 0 < head.samples < 2**31:

@@ -18,7 +18,7 @@ class Inputs:
         self._secrets = secrets
         self._digests: dict[str, dict[str, str]] = {}
         self._values: dict[str, dict[str, str]] = {}
-        self._tokens: dict[str, str] = {}
+        self._tokens: dict[str, dict[str, str]] = {}
 
     async def digests(self, run: Run) -> dict[str, str]:
         """What the run's `inputs` name, by digest. Raises NotFoundError, UsageError."""
@@ -47,11 +47,12 @@ class Inputs:
             raise UsageError(f"this server keeps no secrets, and the job needs {', '.join(names)}", hint="Use `env`.")
         return self._secrets
 
-    async def token(self, run: Run) -> str:
-        """The run's own token."""
-        if run.id not in self._tokens:
-            self._tokens[run.id] = await self._mint(run)
-        return self._tokens[run.id]
+    async def token(self, run: Run, task: str) -> str:
+        """The run's token for one of its tasks."""
+        tokens = self._tokens.setdefault(run.id, {})
+        if task not in tokens:
+            tokens[task] = await self._mint(run, task)
+        return tokens[task]
 
     async def broken(self, runs: Iterable[Run]) -> dict[str, str]:
         """Why runs that could start now never will: what they name does not exist."""
@@ -70,5 +71,6 @@ class Inputs:
         """Keep only what belongs to these runs."""
         alive = set(live)
         for run_id in {*self._digests, *self._values, *self._tokens} - alive:
-            for book in (self._digests, self._values, self._tokens):
-                book.pop(run_id, None)
+            self._digests.pop(run_id, None)
+            self._values.pop(run_id, None)
+            self._tokens.pop(run_id, None)

@@ -108,7 +108,7 @@ class Pictures:
             # What the run names is gone. Tasks that started have theirs already; the others' leases run out.
             tasks, inputs, secrets = [task for task in tasks if task.state not in _BEFORE_START], {}, {}
         for task in tasks:
-            token = await self._inputs.token(run) if task.state in _BEFORE_START else ""
+            token = await self._inputs.token(run, task.id) if task.state in _BEFORE_START else ""
             order = order_of(run, task, mates, self._context.policy, token=token, inputs=inputs, secrets=secrets)
             if picture.tasks.get(task.id) is task:  # or it has moved meanwhile, and is stale still
                 picture.order(order)
