@@ -6,11 +6,10 @@ ones know what the honest ones send, change its row among the round's updates (`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nexus.federate.core.algorithm import State, Step, Trainer, Vectors
+from nexus.federate.core.algorithm import Step, Trainer, Vectors
 from nexus.federate.core.layer import Layer
 from nexus.federate.core.seeds import is_bad
 from nexus.kernel.errors import UsageError
@@ -74,19 +73,3 @@ class Attack(Layer):
     def probe(self, x: Any, y: Any) -> tuple[Any, Any] | None:
         """Test samples as the attacker wants them taken, and the labels it wants; None: it plants nothing."""
         return None
-
-
-def kept_lengths(layer: Layer, state: State, own: dict[str, int]) -> dict[str, int]:
-    """What clients keep of the inner algorithm, and of the attack itself."""
-    return layer.inner.keeps(state) | own
-
-
-def outputs(labels: Any) -> int:
-    """How many classes the labels of a client have: one more than the highest."""
-    return int(labels.max()) + 1
-
-
-def positions(count: int, part: float, dice: Any) -> Sequence[int]:
-    """`part` of `count` positions, at least one, drawn."""
-    chosen = dice.permutation(count)[: max(1, round(part * count))]
-    return [int(at) for at in sorted(chosen)]
