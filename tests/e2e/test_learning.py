@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +38,32 @@ def test_a_federated_run_gives_the_model_of_its_simulation(standing: House) -> N
         for name, value in in_simulation["metrics"].items():
             assert over_network.metrics[name] == pytest.approx(value, rel=1e-5)
         assert [turn.client for turn in over_network.turns] == [turn["client"] for turn in in_simulation["turns"]]
+
+
+BEHIND_NAT = """
+import os
+
+if os.environ.get("NEXUS_ROLE") == "client":
+    os.environ["NEXUS_SERVER_ADDR"] = "127.0.0.1:1"  # nobody listens there, as behind NAT
+"""
+
+
+def test_a_federated_server_that_nobody_can_dial_is_reached_through_the_control_plane(
+    standing: House, tmp_path: Path
+) -> None:
+    shutil.copytree(REPOSITORY / "examples" / "federated", tmp_path / "job")
+    app = tmp_path / "job" / "app.py"
+    app.write_text(app.read_text() + BEHIND_NAT)
+    job = "rounds=2", "clients=2"
+    sets = [word for change in job for word in ("--set", f"federate.{change}")]
+    done = standing.finish(
+        "launch", str(tmp_path / "job" / "job.yaml"), "--set", "name=behind-nat", "--yes", "--follow", *sets
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "way=127.0.0.1:1" in done.stdout, "the address is tried first"
+    assert "the control plane's relay" in done.stdout
+    rounds = FederateClient(standing.http).rounds("behind-nat")
+    assert [(one.number, one.accepted == one.cohort) for one in rounds] == [(1, True), (2, True)]
 
 
 def test_a_gang_that_loses_a_process_goes_on_from_its_checkpoint(standing: House) -> None:
