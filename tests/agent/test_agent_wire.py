@@ -117,7 +117,7 @@ async def test_nobody_there_is_said_with_the_url() -> None:
         pass
     async with channel_to(port) as channel:
         with pytest.raises(UnavailableError, match=f"127.0.0.1:{port}"):
-            await channel.has_blob("0" * 64)
+            await channel.has_blob("task_1", 1, "0" * 64)
 
 
 @pytest.mark.anyio
@@ -144,11 +144,11 @@ async def test_tls_is_checked(tmp_path: Path) -> None:
 
     async with listening(handler, tls) as port:
         trusting = HttpWire(f"https://localhost:{port}", "t", agent="test", ca_file=str(certificate))
-        assert await HttpChannel(trusting).has_blob("0" * 64)
+        assert await HttpChannel(trusting).has_blob("task_1", 1, "0" * 64)
         trusting.close()
         wary = HttpWire(f"https://localhost:{port}", "t", agent="test")
         with pytest.raises(UnavailableError, match="certificate is not trusted"):
-            await HttpChannel(wary).has_blob("0" * 64)
+            await HttpChannel(wary).has_blob("task_1", 1, "0" * 64)
 
 
 @pytest.mark.parametrize("url", ["server:7777", "ftp://server", "http://", ""])

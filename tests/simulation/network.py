@@ -47,13 +47,13 @@ class Line:
     async def artifact(self, task: str, epoch: int, report: ArtifactReport) -> None:
         await self._call(lambda server: server.take_artifact(self._node, task, epoch, report))
 
-    async def has_blob(self, digest: str) -> bool:
+    async def has_blob(self, task: str, epoch: int, digest: str) -> bool:
         return True
 
-    async def put_blob(self, digest: str, size_b: int, chunks: AsyncIterator[bytes]) -> None:
+    async def put_blob(self, task: str, epoch: int, digest: str, size_b: int, chunks: AsyncIterator[bytes]) -> None:
         raise AssertionError("every blob is there")
 
-    def get_blob(self, digest: str) -> AsyncIterator[bytes]:
+    def get_blob(self, task: str, epoch: int, digest: str) -> AsyncIterator[bytes]:
         raise AssertionError("no job of the simulation has a workspace")
 
     async def _call(self, handle: Callable[[Server], Awaitable[T]]) -> T:

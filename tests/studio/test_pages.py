@@ -18,7 +18,19 @@ from nexus.infra.hints import Hints
 from nexus.infra.web.auth import SESSION_COOKIE
 from nexus.kernel.events import Event
 from nexus.kernel.identity import Role
-from nexus.launch.model import MACHINES, RUNS, Capacity, Machine, Offer, RolePlan, RunPlan, RunState, TaskState
+from nexus.launch.model import (
+    MACHINES,
+    RUNS,
+    TASKS,
+    Capacity,
+    Machine,
+    Offer,
+    RolePlan,
+    RunPlan,
+    RunState,
+    Task,
+    TaskState,
+)
 from nexus.studio.pages import PAGES
 from nexus.studio.pages.run import in_words
 from nexus.studio.render import STATIC
@@ -373,6 +385,19 @@ async def test_nodes_show_what_is_held_of_them(visit: Visit) -> None:
     page = await visit.text("/nodes")
     for said in ("2 of 8 cores", "4 GB of 32 GB", "$1.50 per hour", "site=lab", f"/runs/{run.id}"):
         assert said in page
+
+
+async def test_a_shared_node_shows_that_others_use_it_and_not_who(visit: Visit) -> None:
+    node = await visit.house.node("lab", shared=True)
+    theirs = Task(
+        id="task_theirs", project="other", created=0.0, run="run_secret", role="hidden", index=0, attempt=0,
+        node=node.id, epoch=1, state=TaskState.RUNNING, cpu=3,
+    )  # fmt: skip
+    await visit.house.add(TASKS, theirs)
+    page = await visit.text("/nodes")
+    for said in (">shared</span>", "3 of 8 cores", "Other projects' tasks run here: 1."):
+        assert said in page
+    assert "run_secret" not in page and "hidden-0" not in page
 
 
 async def test_machines_that_are_starting_stand_among_the_nodes(visit: Visit) -> None:

@@ -27,7 +27,8 @@ ALICE = Principal(PrincipalKind.USER, "alice", "red", Role.MEMBER)
 VIEWER = Principal(PrincipalKind.USER, "vera", "red", Role.VIEWER)
 BOB = Principal(PrincipalKind.USER, "bob", "blue", Role.ADMIN)
 NODE = Principal(PrincipalKind.NODE, "node_1", "red")
-PEOPLE = {"alice": ALICE, "vera": VIEWER, "bob": BOB, "node": NODE}
+GUEST = Principal(PrincipalKind.NODE, "node_1", "green")  # the same, as if it were shared by another project
+PEOPLE = {"alice": ALICE, "vera": VIEWER, "bob": BOB, "node": NODE, "guest": GUEST}
 
 _numbers = itertools.count(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -143,6 +144,22 @@ def test_who_is_refused(server: Server) -> None:
             alice._http.request("GET", f"/v1/blobs/{path}")
     with pytest.raises(LimitError):
         node.send(TASKS[4], "logs", b"x" * (PIECE_MAX_B + 1))
+
+
+def test_a_node_brings_and_takes_for_the_project_whose_task_it_has(server: Server) -> None:
+    """It may be another's than the node's own, and is no other than that of the lease that it names."""
+    guest, alice, bob = server.connect("guest"), client(server), client(server, "bob")
+    path, lease = f"/v1/blobs/{alice.upload_blob(b'a workspace')}", {"task": TASKS[6], "epoch": 1}
+    assert guest.request("GET", path, params=lease).content == b"a workspace"
+    with pytest.raises(NotFoundError):
+        guest.request("GET", path)
+    with pytest.raises(FencedError):
+        guest.request("GET", path, params={**lease, "epoch": 2})
+    with pytest.raises(NotFoundError):
+        bob._http.request("GET", path, params=lease)
+    output = hashlib.sha256(b"an output").hexdigest()
+    guest.request("PUT", f"/v1/blobs/{output}", params=lease, content=b"an output")
+    assert alice.has_blob(output) and not bob.has_blob(output)
 
 
 def test_a_follower_outlives_kill_9_of_the_server_and_loses_no_line(mortal: Server) -> None:

@@ -38,16 +38,16 @@ class Channel(Protocol):
         """Say that a blob, which was put before, is an output of the task. Raises FencedError."""
         ...
 
-    async def has_blob(self, digest: str) -> bool:
-        """Whether the server keeps it."""
+    async def has_blob(self, task: str, epoch: int, digest: str) -> bool:
+        """Whether the project of the task has it. Raises FencedError."""
         ...
 
-    async def put_blob(self, digest: str, size_b: int, chunks: AsyncIterator[bytes]) -> None:
-        """Upload it. Raises LimitError if it is too large for the server."""
+    async def put_blob(self, task: str, epoch: int, digest: str, size_b: int, chunks: AsyncIterator[bytes]) -> None:
+        """Upload it. Raises LimitError if it is too large for the server, FencedError."""
         ...
 
-    def get_blob(self, digest: str) -> AsyncIterator[bytes]:
-        """Its bytes. Raises NotFoundError."""
+    def get_blob(self, task: str, epoch: int, digest: str) -> AsyncIterator[bytes]:
+        """Its bytes. Raises NotFoundError, FencedError."""
         ...
 
 

@@ -340,6 +340,7 @@ class Node(Record):
     spot: bool = False
     reclaims_per_h: float | None = None  # how often such a machine is taken away; None: as the policy expects of spot
     state: NodeState = NodeState.ONLINE
+    shared: bool = False  # runs of every project may use it, not only those of its own
     drain: bool = False  # somebody asked for DRAINING, which a silence does not make forgotten
     seen: float = 0.0
     boot: str = ""  # changes when the agent's home or the machine was made anew
@@ -349,6 +350,15 @@ class Node(Record):
     epoch: int = 0  # the highest lease epoch given on this node
     shell: bool = False  # its owner lets admins work on the machine itself
     over: str = ""  # why its machine is certainly gone, as its provider says: its tasks are lost without waiting
+
+    @property
+    def users(self) -> str:
+        """The project whose runs may use it; empty: those of all."""
+        return "" if self.shared else self.project
+
+    def is_open_to(self, project: str) -> bool:
+        """Whether runs of this project may use it."""
+        return self.shared or self.project == project
 
 
 RUNS = Kind(

@@ -74,7 +74,11 @@ class Launch(Protocol):
         ...
 
     async def nodes(self, who: Principal) -> list[Node]:
-        """The project's machines."""
+        """The machines that the project may use."""
+        ...
+
+    async def held(self, who: Principal) -> list[Task]:
+        """The live tasks on those machines. Those of other projects say only what they hold."""
         ...
 
     async def coming(self, who: Principal) -> list[Machine]:

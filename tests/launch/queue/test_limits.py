@@ -52,7 +52,7 @@ def test_old_months_are_forgotten() -> None:
 
 def test_dominant_shares() -> None:
     held = Held()
-    held.put_node("n", Capacity(10.0, 100 * GB, 0, (Gpu("A100"),) * 4))
+    held.put_node("n", "", Capacity(10.0, 100 * GB, 0, (Gpu("A100"),) * 4))
     held.add(task(id="a", cpu=1.0, gpus=(0, 1)), "ada")
     held.add(task(id="b", cpu=0.0), "eve")  # reserves nothing: counts as one cpu
     held.add(task(id="a", cpu=1.0, gpus=(0, 1)), "ada")  # again is once

@@ -52,8 +52,8 @@ class HttpChannel:
         path = f"/v1/agent/tasks/{task}/artifacts?epoch={epoch}"
         await self._call("POST", path, msgspec.json.encode(report), msgspec.Raw, kind=_JSON)
 
-    async def has_blob(self, digest: str) -> bool:
-        async with self._wire.request("HEAD", f"/v1/blobs/{digest}") as answer:
+    async def has_blob(self, task: str, epoch: int, digest: str) -> bool:
+        async with self._wire.request("HEAD", _blob(task, epoch, digest)) as answer:
             await answer.read()
             if answer.status == 404:
                 return False
@@ -61,11 +61,11 @@ class HttpChannel:
                 raise _error(answer.status, b"")
             return True
 
-    async def put_blob(self, digest: str, size_b: int, chunks: AsyncIterator[bytes]) -> None:
-        await self._call("PUT", f"/v1/blobs/{digest}", (size_b, chunks), msgspec.Raw, timeout_s=120.0)
+    async def put_blob(self, task: str, epoch: int, digest: str, size_b: int, chunks: AsyncIterator[bytes]) -> None:
+        await self._call("PUT", _blob(task, epoch, digest), (size_b, chunks), msgspec.Raw, timeout_s=120.0)
 
-    async def get_blob(self, digest: str) -> AsyncIterator[bytes]:
-        async with self._wire.request("GET", f"/v1/blobs/{digest}", timeout_s=60.0) as answer:
+    async def get_blob(self, task: str, epoch: int, digest: str) -> AsyncIterator[bytes]:
+        async with self._wire.request("GET", _blob(task, epoch, digest), timeout_s=60.0) as answer:
             if answer.status != 200:
                 raise _error(answer.status, await answer.read())
             async for chunk in answer.chunks():
@@ -103,6 +103,10 @@ class CallStream:
 
     async def close(self, why: str = "") -> None:
         await self._socket.close()
+
+
+def _blob(task: str, epoch: int, digest: str) -> str:
+    return f"/v1/blobs/{digest}?" + urlencode({"task": task, "epoch": epoch})
 
 
 def _decode(answer: Answer, content: bytes, result: type[T]) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from nexus.agent.core.leases import delay_s
@@ -150,10 +151,11 @@ class Keeper:
 
     async def _prepare_surely(self) -> None:
         """Again and again while the server cannot be reached for the task's files: its lease bounds that."""
-        failures = 0
+        order, failures = self.task.order, 0
+        fetch = partial(self._world.channel.get_blob, order.task, order.epoch)
         while True:
             try:
-                return await self._world.runner.prepare(self.task.order, self._world.channel.get_blob, self._show)
+                return await self._world.runner.prepare(order, fetch, self._show)
             except UnavailableError as error:
                 self._set(detail=f"preparing: {error.message}")
             await self._world.clock.sleep(delay_s(failures, self._world.chance()))

@@ -139,8 +139,10 @@ class Shipper:
 
     async def deliver(self, parcel: Parcel) -> None:
         """One try to upload a parcel and report it. Raises NexusError."""
-        if not await self._channel.has_blob(parcel.digest):
-            await self._channel.put_blob(parcel.digest, parcel.size_b, self._spool.open(self._order, parcel))
+        lease = (self._order.task, self._order.epoch)
+        if not await self._channel.has_blob(*lease, parcel.digest):
+            content = self._spool.open(self._order, parcel)
+            await self._channel.put_blob(*lease, parcel.digest, parcel.size_b, content)
         report = ArtifactReport(
             name=parcel.name,
             digest=parcel.digest,

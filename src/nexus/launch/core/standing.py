@@ -263,7 +263,7 @@ class Standing:
             self.rooms.put(node)
             self._fitting.clear()
             self.nodes_changed = True
-            self.held.put_node(node.id, node.capacity if node.state is not NodeState.GONE else None)
+            self.held.put_node(node.id, node.users, node.capacity if node.state is not NodeState.GONE else None)
             self.touch_reservations_on(node.id)
         if old is None or (old.state, old.over) != (node.state, node.over):
             self.touched_nodes[node.id] = None
@@ -274,7 +274,7 @@ class Standing:
             self.rooms.drop(node_id)
             self._fitting.clear()
             self.nodes_changed = True
-            self.held.put_node(node_id, None)
+            self.held.put_node(node_id, "", None)
             self.touched_nodes.pop(node_id, None)
             self.node_timers.set(node_id, None)
             self.touch_reservations_on(node_id)

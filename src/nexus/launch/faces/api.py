@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from nexus.access.model import Purpose
 from nexus.access.service import Access
-from nexus.infra.web.auth import Member, Submitter, Viewer
+from nexus.infra.web.auth import Admin, Member, Submitter, Viewer
 from nexus.infra.web.bodies import json_answer
 from nexus.kernel.identity import Principal
 from nexus.launch.faces.quotas_api import add_quotas
@@ -118,6 +118,10 @@ def _add_nodes(api: APIRouter, launch: Launch, access: Access) -> None:
     @api.post("/nodes/{node}/drain", summary="No new tasks for it; with on=false, again", response_model=Node)
     async def drain(principal: Member, node: str, on: bool = True) -> Response:
         return json_answer(await launch.drain(principal, node, drain=on))
+
+    @api.post("/nodes/{node}/share", summary="For runs of every project; on=false: its own", response_model=Node)
+    async def share(principal: Admin, node: str, on: bool = True) -> Response:
+        return json_answer(await launch.share(principal, node, shared=on))
 
     @api.delete("/nodes/{node}", summary="Forget it; its token stops working", response_model=Node)
     async def remove(principal: Member, node: str) -> Response:

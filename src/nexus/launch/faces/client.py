@@ -125,6 +125,9 @@ class LaunchClient:
     def drain(self, node: str, *, drain: bool = True) -> Node:
         return self.http.post(f"/v1/nodes/{node}/drain", Node, on=drain)
 
+    def share(self, node: str, *, shared: bool = True) -> Node:
+        return self.http.post(f"/v1/nodes/{node}/share", Node, on=shared)
+
     def remove(self, node: str) -> Node:
         return self.http.call("DELETE", f"/v1/nodes/{node}", Node)
 

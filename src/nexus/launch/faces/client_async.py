@@ -137,6 +137,9 @@ class AsyncLaunchClient:
     async def drain(self, node: str, *, drain: bool = True) -> Node:
         return await self.http.post(f"/v1/nodes/{node}/drain", Node, on=drain)
 
+    async def share(self, node: str, *, shared: bool = True) -> Node:
+        return await self.http.post(f"/v1/nodes/{node}/share", Node, on=shared)
+
     async def remove(self, node: str) -> Node:
         return await self.http.call("DELETE", f"/v1/nodes/{node}", Node)
 

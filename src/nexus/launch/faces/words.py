@@ -57,7 +57,7 @@ def node_row(use: NodeUse) -> tuple[str, ...]:
     memory = f"{format_bytes(use.memory_b)} of {format_bytes(capacity.memory_b)}"
     return (
         node.name,
-        str(node.state),
+        f"{node.state}, shared" if node.shared else str(node.state),
         str(use.tasks),
         f"{use.cpu:g} of {capacity.cpu:g}",
         memory,

@@ -16,7 +16,7 @@ from nexus.launch.core.observing import observe
 from nexus.launch.core.policy import Policy
 from nexus.launch.core.scheduling import Agenda, Decision, Seen, Unmet, decide
 from nexus.launch.core.standing import Standing
-from nexus.launch.model import Node, Run, Task
+from nexus.launch.model import NODES, Node, Run, Task
 from nexus.launch.ports import Entropy, Mint, Secrets, Tracker
 from nexus.launch.protocol import TaskReport
 from nexus.launch.service.presence import Presence
@@ -79,6 +79,10 @@ class Context:
     async def commit(self, *changes: Change, events: Sequence[Event] = ()) -> None:
         """Apply; `wake` hears of it. Raises ConflictError."""
         await self.records.apply(*changes, events=events)
+
+    async def nodes_for(self, project: str) -> list[Node]:
+        """The nodes that runs of the project may use: its own, and those that others share."""
+        return [node for node in await self.records.find(NODES, limit=EVERYTHING) if node.is_open_to(project)]
 
     def wake(self, changes: Sequence[Change], events: Sequence[Event] = ()) -> None:
         """Hint at what was committed, by whomever: everybody whom it concerns loads again."""

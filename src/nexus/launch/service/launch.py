@@ -159,20 +159,24 @@ class Launch:
     # ------------------------------------------------------------------ nodes
 
     async def nodes(self, principal: Principal) -> list[Node]:
-        """All nodes of the project, by name."""
+        """All nodes that the project may use, by name: its own, and those that others share."""
         return await self._nodes.nodes(principal)
 
     async def node(self, principal: Principal, reference: str) -> Node:
-        """By id or name. Raises NotFoundError."""
+        """A node of the project, by id or name. Raises NotFoundError."""
         return await self._nodes.node(principal, reference)
 
     async def held(self, principal: Principal) -> list[Task]:
-        """The live tasks of the project: what its nodes hold."""
+        """The live tasks on the nodes that the project may use. Those of others say only what they hold."""
         return await self._nodes.held(principal)
 
     async def drain(self, principal: Principal, reference: str, *, drain: bool = True) -> Node:
         """No new tasks for a node, or (`drain=False`) again."""
         return await self._nodes.drain(principal, reference, drain=drain)
+
+    async def share(self, principal: Principal, reference: str, *, shared: bool = True) -> Node:
+        """Let runs of every project use a node, or (`shared=False`) only those of its own. What runs there goes on."""
+        return await self._nodes.share(principal, reference, shared=shared)
 
     async def remove(self, principal: Principal, reference: str) -> Node:
         """Forget a node. Raises ConflictError while it holds tasks."""

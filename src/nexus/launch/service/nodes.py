@@ -15,6 +15,14 @@ from nexus.launch.service.channel import described
 from nexus.launch.service.context import EVERYTHING, Context
 
 
+def _seen(task: Task, project: str) -> Task:
+    """What a project may know of a task: of another's only what it takes, and where."""
+    if task.project == project:
+        return task
+    blank = Task(id=task.id, project="", created=task.created, run="", role="", index=0, attempt=0, node="", epoch=0)
+    return replace(blank, node=task.node, state=task.state, cpu=task.cpu, memory_b=task.memory_b, gpus=task.gpus)
+
+
 class Nodes:
     """Use cases around nodes."""
 
@@ -54,21 +62,36 @@ class Nodes:
 
     async def nodes(self, principal: Principal) -> list[Node]:
         principal.need(Role.VIEWER)
-        found = await self._context.records.find(NODES, {"project": principal.project}, limit=EVERYTHING)
+        found = await self._context.nodes_for(principal.project)
         return sorted(found, key=lambda node: (node.name, node.id))
 
     async def node(self, principal: Principal, reference: str) -> Node:
-        """By id or name."""
+        """By id or name, of the caller's project: what others share is theirs to change."""
         for node in await self.nodes(principal):
-            if reference in {node.id, node.name}:
+            if reference in {node.id, node.name} and node.project == principal.project:
                 return node
         raise NotFoundError(f"no such node: {reference}", hint="`nexus nodes` lists them.")
 
     async def held(self, principal: Principal) -> list[Task]:
-        """The live tasks of the caller's project."""
-        principal.need(Role.VIEWER)
-        live = {"project": principal.project, "state": [str(state) for state in TASK_LIFE.live]}
-        return await self._context.records.find(TASKS, live, limit=EVERYTHING)
+        """The live tasks on the nodes that the caller's project may use. Those of others say only what they hold."""
+        nodes = {node.id for node in await self.nodes(principal)}
+        live = {"state": [str(state) for state in TASK_LIFE.live]}
+        found = await self._context.records.find(TASKS, live, limit=EVERYTHING)
+        return [_seen(task, principal.project) for task in found if task.node in nodes]
+
+    async def share(self, principal: Principal, reference: str, *, shared: bool) -> Node:
+        principal.need_person(Role.ADMIN)
+
+        async def step() -> Node:
+            node = await self.node(principal, reference)
+            if node.shared == shared:
+                return node
+            changed = replace(node, shared=shared)
+            said = node_event(node, "shared" if shared else "private", self._context.clock.now(), principal.subject)
+            await self._context.commit((NODES, changed), events=[said])
+            return replace(changed, version=node.version + 1)
+
+        return await self._context.retry(step)
 
     async def drain(self, principal: Principal, reference: str, *, drain: bool) -> Node:
         principal.need(Role.MEMBER)

@@ -86,7 +86,7 @@ class Relay:
             )
         order = _order(self._context.new_id("call"), request)
         call = Call(id=order.id, kind=request.kind, node=node.id)
-        line = self._add(node, call, order, principal.subject)
+        line = self._add(node, call, order, node.project, principal.subject)
         now = self._context.clock.now()
         await self._context.commit(events=[node_called(node, request, now, principal.subject)])
         self._wake(line)
@@ -150,7 +150,9 @@ class Relay:
     # ------------------------------------------------------------------ setting up
 
     async def _to_task(self, run: Run, task: Task, request: CallRequest, actor: str) -> _Line:
-        node = await self._node(task.project, task.node)
+        node = await self._context.records.get(NODES, task.node)  # its own project's, or one that is shared
+        if node is None:
+            raise NotFoundError(f"no such node: {task.node}", hint="`nexus nodes` lists them.")
         port = port_of(run, task, request.port) if request.kind is CallKind.PORT else 0
         order = _order(self._context.new_id("call"), request, task, port)
         call = Call(
@@ -163,7 +165,7 @@ class Relay:
             index=task.index,
             port=port,
         )
-        return self._add(node, call, order, actor)
+        return self._add(node, call, order, task.project, actor)
 
     async def _node(self, project: str, reference: str) -> Node:
         where: dict[str, Value] = {"project": project, "name": reference}
@@ -173,13 +175,12 @@ class Relay:
             raise NotFoundError(f"no such node: {reference}", hint="`nexus nodes` lists them.")
         return found[0]
 
-    def _add(self, node: Node, call: Call, order: CallOrder, actor: str) -> _Line:
+    def _add(self, node: Node, call: Call, order: CallOrder, project: str, actor: str) -> _Line:
         if node.state in {NodeState.UNREACHABLE, NodeState.GONE}:
             raise UnavailableError(
                 f"the node {node.name} is {node.state}: its agent has not been heard of for a while",
                 hint="The task may still run there. Try again when `nexus nodes` shows it online.",
             )
-        project = node.project
         if Counter(line.project for line in self._lines.values())[project] >= self._context.policy.calls_at_once:
             raise LimitError(
                 f"the project has {self._context.policy.calls_at_once} calls at once already",

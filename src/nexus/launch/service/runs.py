@@ -134,8 +134,8 @@ class Runs:
         return whatif(run.plan, wanted, Rooms.of(nodes, held), spent=spent, policy=self._context.policy)
 
     async def _capacity(self, principal: Principal) -> tuple[list[Node], list[Task]]:
-        """The project's nodes, and every live task."""
-        nodes = await self._context.records.find(NODES, {"project": principal.project}, limit=EVERYTHING)
+        """The nodes that the project may use, and every live task."""
+        nodes = await self._context.nodes_for(principal.project)
         live = {"state": [str(state) for state in TASK_LIFE.live]}
         return nodes, await self._context.records.find(TASKS, live, limit=EVERYTHING)
 
@@ -143,7 +143,7 @@ class Runs:
         """`plan`, or every reason why not. Raises NoCapacityError."""
         placement = await self.plan(principal, submission)
         if not placement.fits:
-            nodes = await self._context.records.find(NODES, {"project": principal.project}, limit=EVERYTHING)
+            nodes = await self._context.nodes_for(principal.project)
             reasons = in_words(placement.rejections, {node.id: node.name for node in nodes})
             hint = "`nexus nodes` shows what there is; ask for less, or join another machine."
             raise NoCapacityError(placement.reason, hint=hint, rejections=list(reasons))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
@@ -9,7 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from nexus.infra.web.auth import Viewer
 from nexus.kernel.identity import Principal
-from nexus.launch.model import TASK_LIFE, Node, NodeState, Run, Task
+from nexus.launch.model import Node, NodeState, Run, Task
 from nexus.studio.page import Page, Site, is_fragment
 
 
@@ -22,18 +23,22 @@ class Machine:
     memory_b: int
     gpus: int
     tasks: tuple[tuple[Task, Run], ...]
+    others: int  # tasks of other projects
 
 
 def machines_of(nodes: list[Node], tasks: list[Task], runs: list[Run]) -> list[Machine]:
     """Nodes with their live tasks, those online first, then by name."""
     by_id = {run.id: run for run in runs}
-    live = [task for task in tasks if not TASK_LIFE.is_final(task.state) and task.run in by_id]
+    there: defaultdict[str, list[Task]] = defaultdict(list)
+    for task in tasks:
+        there[task.node].append(task)
     made = []
     for node in nodes:
-        here = [task for task in live if task.node == node.id]
+        here = there[node.id]
         gpus = sum(len(task.gpus) for task in here)
-        pairs = tuple((task, by_id[task.run]) for task in here)
-        made.append(Machine(node, sum(t.cpu for t in here), sum(t.memory_b for t in here), gpus, pairs))
+        pairs = tuple((task, by_id[task.run]) for task in here if task.run in by_id)
+        others = sum(not task.run for task in here)
+        made.append(Machine(node, sum(t.cpu for t in here), sum(t.memory_b for t in here), gpus, pairs, others))
     return sorted(made, key=lambda machine: (machine.node.state is not NodeState.ONLINE, machine.node.name))
 
 
@@ -41,7 +46,7 @@ async def _machines(site: Site, who: Principal) -> list[Machine]:
     launch = site.services.launch
     nodes = [node for node in await launch.nodes(who) if node.state is not NodeState.GONE]
     runs = await launch.runs(who, states=("starting", "running", "stopping"), limit=1000)
-    return machines_of(nodes, await launch.tasks_of(who, [run.id for run in runs]), runs)
+    return machines_of(nodes, await launch.held(who), runs)
 
 
 def _routes(router: APIRouter, site: Site) -> None:

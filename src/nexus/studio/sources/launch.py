@@ -68,6 +68,9 @@ class LaunchSource:
     async def nodes(self, who: Principal) -> list[Node]:
         return await self._service.nodes(who)
 
+    async def held(self, who: Principal) -> list[Task]:
+        return await self._service.held(who)
+
     async def coming(self, who: Principal) -> list[Machine]:
         who.need(Role.VIEWER)
         states = [str(state) for state in MACHINE_LIFE.live if state is not MachineState.UP]

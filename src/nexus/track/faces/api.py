@@ -35,7 +35,7 @@ def router(track: Track, leases: Leases) -> APIRouter:
     """Everything under `/v1` that has to do with logs, metrics, artifacts, models and blobs."""
     api = APIRouter(prefix="/v1", tags=["track"])
     add_ingest_routes(api, track, leases)
-    add_blob_routes(api, track)
+    add_blob_routes(api, track, leases)
     _add_logs(api, track)
     _add_metrics(api, track)
     _add_artifacts(api, track)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -14,29 +15,38 @@ from nexus.infra.web.bodies import json_answer
 from nexus.kernel.errors import UsageError
 from nexus.kernel.identity import Principal, PrincipalKind, Role
 from nexus.track.faces.bodies import Stored
+from nexus.track.ports import Leases
 from nexus.track.service import Track
 
 _RANGE = re.compile(r"bytes=(\d{1,18})-")
 
 
-def add_blob_routes(api: APIRouter, track: Track) -> None:
-    """`HEAD, GET, PUT /blobs/{digest}`. A project sees what somebody of it has uploaded."""
+def add_blob_routes(api: APIRouter, track: Track, leases: Leases) -> None:
+    """`HEAD, GET, PUT /blobs/{digest}`. A project sees what somebody of it has uploaded.
+
+    A node that names the lease of a task acts for the project of that task, which may not be its own.
+    """
+
+    async def acting(principal: Principal, task: str, epoch: int) -> Principal:
+        if not task or principal.kind is not PrincipalKind.NODE:
+            return principal
+        return replace(principal, project=(await leases.owner(principal.subject, task, epoch)).project)
 
     @api.head("/blobs/{digest}", tags=["blobs"], summary="Whether the project has these bytes")
-    async def head(principal: Caller, digest: str) -> Response:
-        size = await track.uploads.size(principal.project, digest)
+    async def head(principal: Caller, digest: str, task: str = "", epoch: int = 0) -> Response:
+        size = await track.uploads.size((await acting(principal, task, epoch)).project, digest)
         return Response(headers={"content-length": str(size)}, media_type="application/octet-stream")
 
     @api.get("/blobs/{digest}", response_class=StreamingResponse, tags=["blobs"], summary="The bytes; Range resumes")
-    async def get(principal: Caller, digest: str, request: Request) -> Response:
-        start = range_start(request)
-        size, chunks = await track.uploads.open(principal.project, digest, start)
+    async def get(principal: Caller, digest: str, request: Request, task: str = "", epoch: int = 0) -> Response:
+        start, who = range_start(request), await acting(principal, task, epoch)
+        size, chunks = await track.uploads.open(who.project, digest, start)
         return attachment(chunks, size, start, digest)
 
     @api.put("/blobs/{digest}", response_model=Stored, tags=["blobs"], summary="Upload; the digest is checked")
-    async def put(principal: Caller, digest: str, request: Request) -> Response:
+    async def put(principal: Caller, digest: str, request: Request, task: str = "", epoch: int = 0) -> Response:
         may_upload(principal)
-        size = await track.uploads.put(principal, digest, request.stream())
+        size = await track.uploads.put(await acting(principal, task, epoch), digest, request.stream())
         return json_answer(Stored(digest=digest, size_b=size))
 
 

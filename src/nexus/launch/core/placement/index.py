@@ -91,7 +91,7 @@ class Index:
     def _place_of(self, node: Node) -> Place:
         asked = self._matches.asked
         labels = tuple(sorted(item for item in node.labels.items() if item[0] in asked)) if asked else ()
-        return Place(node.project, node.region, node.isolation, labels)
+        return Place(node.users, node.region, node.isolation, labels)
 
     def _ask_for(self, names: Iterable[str]) -> None:
         """Set shelves apart by labels that nobody asked for until now; one that no node has needs no shelves."""

@@ -24,7 +24,7 @@ class Need(NamedTuple):
     regions: tuple[str, ...]
     spot: str
     isolation: str  # what the node must be able to do; empty: nothing but a process
-    project: str  # whose nodes; empty: everybody's
+    project: str  # who asks: its own nodes count, and those that are shared; empty: all do
 
 
 def need_key(role: RolePlan, project: str = "") -> Need:

@@ -39,7 +39,7 @@ def rejections(asked: Sequence[Asked], rooms: Collection[Room], index: Index) ->
         ordered = sorted(rooms, key=lambda room: (room.node.name, room.node.id))
         for role, ask, _ in asked:
             for room in ordered:
-                if not ask.need.project or room.node.project in {ask.need.project, ""}:
+                if _is_seen(ask, room.node.users):
                     reason = misfit(role, room.node) or shortage(role, room)
                     if reason:
                         yield Rejection(room.node.id, role.name, reason)
@@ -60,7 +60,7 @@ def _counted(role: RolePlan, ask: Ask, rooms: Collection[Room], index: Index) ->
     match = index.match(ask.need)
     rows, words = {row.kind: row for row in match.rows()}, match.words
     for shelf in index.shelves:
-        if shelf.rooms and (not ask.need.project or shelf.place.project in {ask.need.project, ""}):
+        if shelf.rooms and _is_seen(ask, shelf.place.project):
             row = rows.get(shelf.kind)
             if row is None or not shelf.flag & row.bits:
                 room = next(iter(shelf.rooms.values()))
@@ -71,10 +71,15 @@ def _counted(role: RolePlan, ask: Ask, rooms: Collection[Room], index: Index) ->
             else:
                 _busy(role, ask, shelf, row, count)
     for room in rooms:
-        if room.shelf is None and (not ask.need.project or room.node.project == ask.need.project):
+        if room.shelf is None and _is_seen(ask, room.node.users):
             count(misfit(role, room.node), room)
     for reason, nodes in counts.items():
         yield Rejection(example[reason], role.name, reason, nodes)
+
+
+def _is_seen(ask: Ask, users: str) -> bool:
+    """Whether whoever asks hears of nodes that runs of this project (empty: of all) may use."""
+    return not ask.need.project or users in {ask.need.project, ""}
 
 
 def _busy(role: RolePlan, ask: Ask, shelf: Shelf, row: Row, count: Callable[[str, Room, int], None]) -> None:

@@ -56,7 +56,7 @@ class Rooms:
         self._where: dict[str, str] = {}  # task id -> node
         self._gains: dict[str, int] = {}  # node -> when it last gained room; the newest last
         self._clock = 0
-        self._counts: Counter[str] = Counter()  # nodes by project
+        self._counts: Counter[str] = Counter()  # nodes by the project that may use them; empty: all may
 
     @classmethod
     def of(cls, nodes: Iterable[Node], held: Iterable[Task] = ()) -> Rooms:
@@ -76,7 +76,7 @@ class Rooms:
         `offer`: it does not exist yet, and stands for one machine of that offer, which takes `start_s` to start.
         """
         self.drop(node.id)
-        self._counts[node.project] += 1
+        self._counts[node.users] += 1
         room = Room(node, self._held.get(node.id, {}).values(), offer=offer, start_s=start_s)
         self._rooms[node.id] = room
         if node.state is NodeState.ONLINE:
@@ -88,7 +88,7 @@ class Rooms:
         room = self._rooms.pop(node_id, None)
         if room is not None:
             self._index.remove(room)
-            self._counts[room.node.project] -= 1
+            self._counts[room.node.users] -= 1
             self._gains.pop(node_id, None)
 
     def hold(self, task: Task) -> None:

@@ -60,7 +60,7 @@ class Size(NamedTuple):
 class Place(NamedTuple):
     """What makes a shelf of a kind."""
 
-    project: str
+    project: str  # whose runs may use them; empty: everybody's
     region: str
     isolation: tuple[str, ...]
     labels: tuple[tuple[str, str], ...]

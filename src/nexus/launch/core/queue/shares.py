@@ -62,8 +62,8 @@ class Held:
         self.tasks: dict[str, tuple[Task, str]] = {}  # id -> task, user
         self.projects: dict[str, Tally] = {}
         self.users: dict[tuple[str, str], Tally] = {}
-        self.nodes: dict[str, Capacity] = {}
-        self.total = Amount()
+        self.nodes: dict[str, tuple[str, Capacity]] = {}  # id -> who may use it, and what it has
+        self.totals: dict[str, Amount] = {}  # what there is, by the project that may use it; empty: all may
 
     def add(self, task: Task, user: str) -> None:
         """`task` holds its room from now on."""
@@ -78,32 +78,41 @@ class Held:
         if task is not None:
             self._tally(task, user, -1)
 
-    def put_node(self, node_id: str, capacity: Capacity | None) -> None:
-        """What a node has; None: it is gone."""
+    def put_node(self, node_id: str, users: str, capacity: Capacity | None) -> None:
+        """What a node has that runs of the project `users` may use (empty: of all projects); None: it is gone."""
         old = self.nodes.pop(node_id, None)
         if old is not None:
-            self.total.add(_amount_of_node(old), -1)
+            self.totals[old[0]].add(_amount_of_node(old[1]), -1)
         if capacity is not None:
-            self.nodes[node_id] = capacity
-            self.total.add(_amount_of_node(capacity))
+            self.nodes[node_id] = users, capacity
+            self.totals.setdefault(users, Amount()).add(_amount_of_node(capacity))
         if not self.nodes:
-            self.total = Amount()
+            self.totals.clear()
+
+    def total(self, project: str) -> Amount:
+        """Everything that a project can use: its own nodes, and those that are shared."""
+        total = Amount()
+        for users in {project, ""}:
+            if users in self.totals:
+                total.add(self.totals[users])
+        return total
 
     def project(self, project: str) -> Tally:
         """What a project holds."""
         return self.projects.get(project, NOTHING)
 
     def share(self, project: str) -> float:
-        """The project's dominant share: of accelerators, cpu or memory, whichever it holds the most of."""
-        return self._dominant(self.project(project))
+        """The project's dominant share of what it can use: of gpus, cpu or memory, whichever it holds most of."""
+        return _dominant(self.project(project), self.total(project))
 
     def user_share(self, project: str, user: str) -> float:
         """A user's dominant share."""
-        return self._dominant(self.users.get((project, user), NOTHING))
+        return _dominant(self.users.get((project, user), NOTHING), self.total(project))
 
     def history(self, usage: Usage | None, now: float, memory_s: float) -> float:
-        """What the project has used in the past, as the share of everything that would have used as much steadily."""
-        everything = (self.total.cpu + GPU_AS_CPUS * self.total.gpus) * memory_s
+        """What the project has used in the past, as the share of all it can use that would have used as much."""
+        total = self.total(usage.project) if usage is not None else Amount()
+        everything = (total.cpu + GPU_AS_CPUS * total.gpus) * memory_s
         return decayed(usage, now, memory_s) / everything if usage is not None and everything else 0.0
 
     def rounded(self) -> dict[str, tuple[int, int, float, int, float]]:
@@ -123,13 +132,14 @@ class Held:
         _count(self.projects, task.project, task, sign)
         _count(self.users, (task.project, user), task, sign)
 
-    def _dominant(self, tally: Tally) -> float:
-        total, held = self.total, tally.amount
-        return max(
-            held.gpus / total.gpus if total.gpus else 0.0,
-            tally.counted_cpu / total.cpu if total.cpu else float(tally.counted_cpu > 0),
-            held.memory_b / total.memory_b if total.memory_b else 0.0,
-        )
+
+def _dominant(tally: Tally, total: Amount) -> float:
+    held = tally.amount
+    return max(
+        held.gpus / total.gpus if total.gpus else 0.0,
+        tally.counted_cpu / total.cpu if total.cpu else float(tally.counted_cpu > 0),
+        held.memory_b / total.memory_b if total.memory_b else 0.0,
+    )
 
 
 def _count(book: dict[K, Tally], key: K, task: Task, sign: int) -> None:

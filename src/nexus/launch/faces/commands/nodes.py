@@ -13,7 +13,7 @@ from nexus.launch.model import Node
 @click.group(invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """List nodes; drain or remove one."""
+    """List nodes; drain, share or remove one."""
     if context.invoked_subcommand is not None:
         return
     shell: Shell = context.obj
@@ -32,6 +32,15 @@ def command(context: click.Context) -> None:
 def drain(shell: Shell, node: str, off: bool) -> None:
     """Give NODE no new tasks; those that it has go on."""
     _tell(shell, LaunchClient(shell.http).drain(node, drain=not off))
+
+
+@command.command()
+@click.argument("node")
+@click.option("--private", is_flag=True, help="Only for runs of its own project again; those of others that run go on.")
+@click.pass_obj
+def share(shell: Shell, node: str, private: bool) -> None:
+    """Let runs of every project use NODE. For admins of the project that it belongs to."""
+    _tell(shell, LaunchClient(shell.http).share(node, shared=not private), "private" if private else "shared")
 
 
 @command.command()
