@@ -83,6 +83,40 @@ def test_numbers_reach_the_run_they_are_made_in(tmp_path, monkeypatch):
     }
 
 
+def test_ways_are_compared_by_how_soon_they_get_how_far():
+    common = ["compare", str(SMALL), "--set", "devices=random", "--set", "devices.spread=1.5", "--workers", "1"]
+    ways = ["--try", "schedule=sync,rounds=8", "--try", "schedule=buffered,rounds=24"]
+    found = json.loads(call(*common, *ways, "--reach", "0.8", "--reach", "2", "--json").stdout)
+    waits, flows = (way["reached"][0] for way in found)
+    assert flows["seconds"] < waits["seconds"] <= found[0]["seconds"]
+    assert waits["round"] <= 8
+    assert all(way["virtual"] and way["reached"][1]["seconds"] is None for way in found)
+    said = call(*common, *ways).stdout
+    assert "virtual" in said
+    assert "schedule=buffered,rounds=24" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "hint"),
+    [
+        (["--try", "rounds"], "="),
+        (["--try", "rounds=2", "--metric", "f1"], "accuracy, loss"),
+        (["--try", "schedule=ring,algorithm=scaffold"], "schedule"),
+    ],
+)
+def test_a_bad_comparison_says_the_next_step(more, hint):
+    result = call("compare", str(SMALL), *more, error=UsageError)
+    assert isinstance(result.exception, UsageError)
+    assert hint in result.exception.hint
+
+
+def test_rounds_show_virtual_time_where_there_is_some(tmp_path):
+    result = call(
+        "simulate", str(SMALL), "--rounds", "2", "--workers", "1", "--set", "devices=random", "--out", str(tmp_path)
+    )
+    assert "clock" in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

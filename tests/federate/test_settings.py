@@ -9,7 +9,7 @@ import pytest
 
 from nexus.federate.core.algorithms import ALGORITHMS, build, options_of
 from nexus.federate.core.seeds import choose_cohort, derive
-from nexus.federate.core.settings import check, override
+from nexus.federate.core.settings import check, on_nodes, override
 from nexus.federate.model import Local, Settings
 from nexus.kernel.errors import NexusError, NotFoundError, UsageError
 
@@ -61,6 +61,15 @@ def test_impossible_settings_are_refused(settings):
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "changes", [{"schedule": "buffered"}, {"schedule.over": "2", "devices": "random"}, {"trace": "devices.csv"}]
+)
+def test_real_nodes_refuse_what_is_simulated(changes):
+    assert on_nodes(Settings()) == Settings()
+    with pytest.raises(UsageError, match="for simulation"):
+        on_nodes(override(Settings(), changes))
+
+
 def test_a_wrong_option_names_the_right_ones():
     with pytest.raises(UsageError) as caught:
         build("fedprox", {"nu": 1.0})
@@ -99,3 +108,12 @@ def test_every_file_of_an_algorithm_is_in_the_table():
 
     files = {path.stem for path in Path(package.__file__).parent.glob("*.py")} - {"__init__"}
     assert files == {target.partition(":")[0].rpartition(".")[2] for target in ALGORITHMS.table.values()}
+
+
+@pytest.mark.parametrize("other", ["defence=median", "compression=top_k"])
+def test_what_needs_single_updates_does_not_go_with_secure_aggregation(other):
+    family, _, name = other.partition("=")
+    with pytest.raises(UsageError, match=f"secure_aggregation and {family} exclude each other: "):
+        check(override(Settings(), {"secure_aggregation": "secagg", family: name}), clients=20)
+    with pytest.raises(UsageError, match="cohort of 3"):
+        check(override(Settings(), {"secure_aggregation": "secagg", "cohort": "2"}), clients=20)

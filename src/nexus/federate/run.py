@@ -38,9 +38,10 @@ from nexus.federate.adapters.passport import Passport, passport
 from nexus.federate.adapters.reach import Reach, ways
 from nexus.federate.adapters.record import log_round, save_result
 from nexus.federate.adapters.report import Reporter
+from nexus.federate.adapters.travel import Travel, restore
 from nexus.federate.adapters.vouching import Vouching
 from nexus.federate.core.identity import CLIENT, SERVER, Holder, Roll
-from nexus.federate.core.settings import check, override
+from nexus.federate.core.settings import check, on_nodes, override
 from nexus.federate.core.task import Task
 from nexus.federate.core.worker import Worker
 from nexus.federate.model import Round, Settings
@@ -100,12 +101,13 @@ def _server(role: str, env: dict[str, str]) -> tuple[str, int]:
 def serve(task: Task, settings: Settings, place: Place) -> None:
     """Be the server until every round is done. Raises JobError, ConflictError, UnavailableError."""
     clock = SystemClock()
-    check(settings, task.clients)
+    check(on_nodes(settings), task.clients)
     worker = Worker(task, settings, clock, token_bytes)
     reporter = Reporter.from_environment(dict(os.environ))
 
     def each(record: Round) -> None:
         log_round(record)
+        travel.keep()
         reporter.post(coordinator.rounds)
         metrics = " ".join(f"{name}={value:.4f}" for name, value in record.metrics.items())
         took = f"{len(record.accepted)}/{len(record.cohort)} updates, {record.seconds:.2f} s"
@@ -113,7 +115,8 @@ def serve(task: Task, settings: Settings, place: Place) -> None:
         sys.stdout.flush()
 
     own = _passport(place)
-    journal = Journal(place.folder, settings)
+    restore(place.folder, os.environ)
+    journal, travel = Journal(place.folder, settings), Travel(place.folder, clock)
     coordinator = Coordinator(worker, settings, journal, clock, each, place.roll.speaks_for)
     if coordinator.rounds:  # a restart: what was committed last may not have been told
         each(coordinator.rounds[-1])

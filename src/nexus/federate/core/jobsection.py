@@ -63,7 +63,7 @@ class FederateSection(Section):
     cohort: int | None = Field(default=None, ge=1)
     """How many of the task's clients take part in a round."""
     algorithm: str | None = None
-    """How to learn together: fedavg, fedprox, scaffold, fedadam."""
+    """How to learn together: fedavg, fedprox, scaffold, fednova, feddyn and others; `simulate --help` has them all."""
     options: dict[str, float] = Field(default_factory=dict)
     """The algorithm's own options, such as mu of fedprox."""
     sampler: str | PartSection | None = None

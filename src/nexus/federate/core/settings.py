@@ -60,6 +60,23 @@ def check(settings: Settings, clients: int) -> Settings:
     return settings
 
 
+def on_nodes(settings: Settings) -> Settings:
+    """`settings`, if real nodes can go by them. Raises UsageError for what there is in simulation only."""
+    simulated = {
+        f"schedule={settings.schedule.name}": settings.schedule.name != "sync",
+        "schedule.over": bool(settings.schedule.options),
+        "devices": settings.devices is not None,
+        "trace": bool(settings.trace),
+    }
+    for what, is_there in simulated.items():
+        if is_there:
+            raise UsageError(
+                f"{what} is for simulation: on real nodes rounds are synchronous, and time is real",
+                hint="Take it out of the task's Settings, or nexus federate simulate APP.",
+            )
+    return settings
+
+
 def _with_option(settings: Settings, family: str, name: str, value: float) -> Part:
     part: Part | None = getattr(settings, family)
     if part is None:

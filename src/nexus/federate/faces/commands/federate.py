@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nexus.federate.core.algorithms import ALGORITHMS
 from nexus.federate.core.parts import chosen
+from nexus.federate.core.schedule import CLOCK
 from nexus.federate.core.settings import check, override
+from nexus.federate.faces.compare import compare
 from nexus.federate.faces.data import data, fetch, spread_of, told
 from nexus.federate.model import Part, Round, Settings
 from nexus.infra.shell import Shell
@@ -27,11 +30,12 @@ def command() -> None:
 
 command.add_command(data)
 command.add_command(fetch)
+command.add_command(compare)
 
 
 @command.command("simulate")
 @click.argument("app", type=click.Path(path_type=Path))
-@click.option("--algorithm", help="How to learn together: fedavg, fedprox, scaffold, fedadam.")
+@click.option("--algorithm", help=f"How to learn together: {', '.join(ALGORITHMS)}.")
 @click.option("--rounds", type=int, help="How many rounds.")
 @click.option("--cohort", type=int, help="How many clients take part in each.")
 @click.option("--seed", type=int, help="The same seed gives the same model, for any number of workers.")
@@ -90,17 +94,22 @@ class Progress:
         self._rounds = settings.rounds
         self._spent = 0.0
         self._names: list[str] = []
+        self._clocked: tuple[str, ...] = ()  # where there is virtual time
 
     def show(self, record: Round) -> None:
         """Say how a round ended."""
         if record.number == 1:
             self._names = list(record.metrics)
-            self._shell.say("".join(f"{head:>11}" for head in ("round", *self._names, "time", "up", "down", "left")))
+            self._clocked = ("clock",) if CLOCK in record.notes else ()
+            self._shell.say(
+                "".join(f"{head:>11}" for head in ("round", *self._names, *self._clocked, "time", "up", "down", "left"))
+            )
         self._spent += record.seconds
         left = self._spent / record.number * (self._rounds - record.number)
         cells = [
             f"{record.number}/{self._rounds}",
             *(f"{record.metrics[name]:.4f}" for name in self._names),
+            *(format_seconds(record.notes[CLOCK]) for _ in self._clocked),
             format_seconds(record.seconds),
             format_bytes(record.bytes_up),
             format_bytes(record.bytes_down),
