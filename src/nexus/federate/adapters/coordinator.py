@@ -89,7 +89,7 @@ class Coordinator:
         state, self.rounds = journal.load()
         if state is None:
             state = worker.begin()
-            journal.commit(state, None)
+            journal.commit(state)
         self.state: State = state
         self._lengths = worker.algorithm.sends(state)
         self._packing = worker.algorithm.packing(state)
@@ -288,12 +288,13 @@ class Coordinator:
         """The largest message of a secure sum."""
         return self._sum.most_b if self._sum else 0
 
-    def question(self, host: int, number: int, attempt: int, phase: str, client: int) -> bytes:
+    async def question(self, host: int, number: int, attempt: int, phase: str, client: int) -> bytes:
         """What a step of the open sum asks a client. Raises ConflictError, DeniedError."""
         self._check_speaks(host, client)
-        if self._sum is None or self._sum.number != number:
-            raise ConflictError(f"round {number} is not open", hint="Ask for work again.")
-        return self._sum.question(attempt, phase, client)
+        async with self._lock:
+            if self._sum is None or self._sum.number != number:
+                raise ConflictError(f"round {number} is not open", hint="Ask for work again.")
+            return self._sum.question(attempt, phase, client)
 
     async def answer(self, host: int, number: int, attempt: int, phase: str, client: int, message: bytes) -> Receipt:
         """A client's answer to it. Raises ConflictError, DeniedError."""

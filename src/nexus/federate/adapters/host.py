@@ -105,7 +105,7 @@ class HostProcess:
         if welcome.settings.secure_aggregation != self._own.secure_aggregation:
             raise DeniedError(
                 "the server's secure_aggregation is not what this host's own settings say",
-                hint="Start server and clients with the same settings: a host shows no update to whom it did not mean to.",
+                hint="Start server and clients with the same settings: no host shows more than it meant to.",
             )
         if welcome.settings != self._settings:
             self._settings = welcome.settings

@@ -58,7 +58,7 @@ def application(coordinator: Coordinator, host_of: Callable[[Holder], int]) -> S
         return json_answer(await coordinator.receive(host, upload, offset, data))
 
     async def question(request: Request, host: int) -> Response:
-        return Response(coordinator.question(host, *_step(request)))
+        return Response(await coordinator.question(host, *_step(request)))
 
     async def answer(request: Request, host: int) -> Response:
         body = await _body(request, coordinator.answer_max_b)

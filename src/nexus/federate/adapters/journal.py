@@ -65,8 +65,14 @@ class Journal:
         state = State(number=head.number, model=model, trainable=head.trainable, clients=head.clients, extra=extra)
         return state, self._load_rounds(head)
 
-    def commit(self, state: State, record: Round | None) -> None:
-        """Make this the state that a restart goes on from. Raises OSError: then the last one still is."""
+    def commit(self, state: State, *records: Round) -> None:
+        """Make this the state that a restart goes on from, after `records`: those since the last time.
+
+        Raises OSError: then the last one still is.
+        """
+        for earlier in records[:-1]:  # without the state they are not believed
+            self._append(earlier)
+        record = records[-1] if records else None
         head = _StateHead(
             number=state.number,
             trainable=state.trainable,

@@ -1,8 +1,9 @@
 """Vectors as whole numbers that add up without wrapping: fixed point, with the scale chosen from norm and cohort.
 
-An update of L2 norm `bound` at most, times its weight (as a part of the largest that counts), has no value beyond `bound`.
-With `members` of them in a ring of `modulus`, each value gets modulus / 2 / members levels on either side of zero: the
-sum of all cannot reach half of the ring, so its sign is never in doubt. The weight travels as the first word, coded alike.
+An update of L2 norm `bound` at most, times its weight (as a part of the largest that counts), has no value beyond
+`bound`. With `members` of them in a ring of `modulus`, each value gets modulus / 2 / members levels on either side of
+zero: the sum of all cannot reach half of the ring, so its sign is never in doubt. The weight travels as the first word,
+coded alike.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """LightSecAgg: each client masks once, and what takes all masks off at once is shared in coded pieces beforehand.
 
-So et al., LightSecAgg: a Lightweight and Versatile Design for Secure Aggregation in Federated Learning, 2022, algorithm 1.
-With U the threshold and T = U / 2: a mask is cut into U - T pieces, T random ones are added, and all U are the values of a
-polynomial, whose value at a point of its own each other client gets. The sum of the survivors' values is a value of the
-sum of their polynomials: any U of them give the sum of the masks, and any T say nothing. Drop-outs cost the server
-nothing; the price is that pieces of every mask travel beforehand, 1 / (U - T) of an update to each other client.
+So et al., LightSecAgg: a Lightweight and Versatile Design for Secure Aggregation in Federated Learning, 2022,
+algorithm 1. With U the threshold and T = U / 2: a mask is cut into U - T pieces, T random ones are added, and all U are
+the values of a polynomial, whose value at a point of its own each other client gets. The survivors' values sum up to
+a value of the sum of their polynomials: any U of them give the sum of the masks, and any T say nothing. Drop-outs cost
+the server nothing; the price is that pieces of every mask travel beforehand, 1 / (U - T) of an update to each client.
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ class _Server(Server):
         if spare:  # one more value than a polynomial needs tells whether all lie on one
             seen = product(lagrange(points, [self._pieces.outer(one) for one in spare]), values)
             if any((row != self._values[one]).any() for row, one in zip(seen, spare, strict=True)):
-                raise JobError("the pieces of the masks do not fit together", hint="A client has lied; no sum was made.")
+                raise JobError(
+                    "the pieces of the masks do not fit together", hint="A client has lied; no sum was made."
+                )
         decoded = product(lagrange(points, self._pieces.inner[: self._pieces.data]), values)
         mask = decoded.reshape(-1)[: self.group.size]
         total = (self._masked % np.uint64(PRIME)) + np.uint64(PRIME) - mask

@@ -6,10 +6,10 @@
     check   clients sign the list of those whose words are in the sum
     unmask  clients who see enough of such signatures send what takes the masks of that list off
 
-Each side is a machine: a message in, a message out; no clock, no sockets, no randomness but what `fresh` gives. The server
-closes a phase when it likes, and goes on with those who answered. A message that comes twice has one answer. Whatever is
-not as it must be ends that machine, with the reason: the sum is exact, or there is none. An active server cannot show
-different clients different lists (`check`), nor swap keys of identities that the clients know (`roster`).
+Each side is a machine: a message in, a message out; no clock, no sockets, no randomness but what `fresh` gives. The
+server closes a phase when it likes, and goes on with those who answered. A message that comes twice has one answer.
+Whatever is not as it must be ends that machine, with the reason: the sum is exact, or there is none. A server that
+cheats cannot show different clients different lists (`check`), nor swap keys of identities they know (`roster`).
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def decode(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.msgpack.decode(data, type=kind)
     except msgspec.DecodeError as error:
-        raise UsageError(f"not a message of this phase: {error}", hint="Both sides must run the same version.") from error
+        raise UsageError(
+            f"not a message of this phase: {error}", hint="Both sides must run the same version."
+        ) from error
 
 
 encode = msgspec.msgpack.encode
@@ -198,6 +200,7 @@ class Client(ABC):
         }
         self._enough(agreed, "agree on who survived")
 
+    @abstractmethod
     def _survive(self, survivors: list[int]) -> None:
         """Raises JobError if this client has to object to the list."""
 
@@ -235,6 +238,11 @@ class Server(ABC):
     def missing(self) -> list[int]:
         """Who has not answered in this phase."""
         return [one for one in self._asked if one not in self._said]
+
+    @property
+    def answered(self) -> int:
+        """How many have answered in this phase."""
+        return len(self._said)
 
     def question(self, client: int) -> bytes:
         """What this phase asks a client. Raises UsageError for one who is not, or no longer, asked."""

@@ -1,9 +1,9 @@
 """SecAgg and SecAgg+: pairs of clients add masks that cancel, and each adds one of its own.
 
-Bonawitz et al., Practical Secure Aggregation for Privacy-Preserving Machine Learning, 2017 (figure 4, with consistency check
-and signed keys); Bell et al., Secure Single-Server Aggregation with (Poly)Logarithmic Overhead, 2020 (neighbours instead of
-all pairs). Client u sends x_u + PRG(b_u) + sum over neighbours v of +-PRG(s_uv). Of who survives, b_u is put together from
-shares; of who vanished, the secret key behind its s_uv: never both.
+Bonawitz et al., Practical Secure Aggregation for Privacy-Preserving Machine Learning, 2017 (figure 4, with consistency
+check and signed keys); Bell et al., Secure Single-Server Aggregation with (Poly)Logarithmic Overhead, 2020 (neighbours
+instead of all pairs). Client u sends x_u + PRG(b_u) + sum over neighbours v of +-PRG(s_uv). Of who survives, b_u is put
+together from shares; of who vanished, the secret key behind its s_uv: never both.
 """
 
 from __future__ import annotations
@@ -36,9 +36,7 @@ class _Unmask(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 def _pair_key(private: bytes, other_key: bytes, group: Group, one: int, other: int) -> bytes:
     low, high = sorted((one, other))
-    return primitives.agree(
-        private, other_key, group.name + b"mask" + low.to_bytes(8, "big") + high.to_bytes(8, "big")
-    )
+    return primitives.agree(private, other_key, group.name + b"mask" + low.to_bytes(8, "big") + high.to_bytes(8, "big"))
 
 
 class _Client(Client):
