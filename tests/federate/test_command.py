@@ -65,6 +65,25 @@ def test_the_spread_of_the_data_is_shown_in_the_plan_too(tmp_path):
     assert shown.splitlines()[0] in call("simulate", str(SMALL), "--plan").output
 
 
+def test_a_table_is_asked_and_answers(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("site,age,drug\na,1,x\na,2,y\nb,6,x\n")
+    table = ["analyze", str(path), "--client", "site"]
+    assert "3" in call(*table, "--query", "mean", "--column", "age").output
+    found = json.loads(call(*table, "--query", "intersection", "--column", "drug", "--json").output)
+    assert found["answer"] == {"different": 1, "unread": 0, "value/x": 2}
+    assert found["clients"] == 2
+    few = json.loads(call(*table, "--query", "union", "--column", "drug", "--set", "least=2", "--json").output)
+    assert few["answer"]["different"] == 1
+    labels = json.loads(call("analyze", str(SMALL), "--query", "frequency", "--json").output)
+    assert sum(v for k, v in labels["answer"].items() if k.startswith("value/")) == 300
+    call("analyze", str(path), "--query", "mean", error=UsageError)
+    call(*table, "--query", "mean", "--column", "ages", error=NexusError)
+    call(*table, "--query", "meen", "--column", "age", error=NotFoundError)
+    call(*table, "--query", "mean", "--column", "age", "--noise", "1", error=UsageError)
+    call(*table, "--query", "mean", "--column", "age", "--set", "low", error=UsageError)
+
+
 def test_numbers_reach_the_run_they_are_made_in(tmp_path, monkeypatch):
     import nexus.track.sdk as sdk
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nexus.federate import data as data
+    from nexus.federate.core.ask import ask as ask
     from nexus.federate.core.partition import deal as deal
     from nexus.federate.core.partition import dirichlet as dirichlet
     from nexus.federate.core.partition import iid as iid
@@ -27,6 +28,7 @@ _LAZY = {
     "Part": "nexus.federate.model",
     "Settings": "nexus.federate.model",
     "Task": "nexus.federate.core.task",
+    "ask": "nexus.federate.core.ask",
     "accuracy": "nexus.federate.core.task",
     "deal": "nexus.federate.core.partition",
     "dirichlet": "nexus.federate.core.partition",

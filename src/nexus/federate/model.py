@@ -36,6 +36,7 @@ class Settings:
     cohort: int = 10  # clients chosen for a round
     algorithm: str = "fedavg"
     options: dict[str, float] = field(default_factory=dict)
+    query: Part | None = None  # a question to the data in the algorithm's place: see core.analytics
     schedule: Part = Part("sync")  # how rounds follow each other; all but `sync` in simulation only
     devices: Part | None = None  # how fast clients are and when they are there; in simulation only
     trace: str = ""  # a CSV file that says so of some clients; in simulation only

@@ -80,6 +80,11 @@ class Trainer(Protocol):
         """How many the client has."""
         ...
 
+    @property
+    def data(self) -> tuple[Any, Any]:
+        """The client's samples and labels, as tensors."""
+        ...
+
     def dice(self, purpose: str) -> Any:
         """A numpy Generator for one purpose of this client in this round, which nobody else draws from."""
         ...

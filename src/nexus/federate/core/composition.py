@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from nexus.federate.core.algorithm import Algorithm, State, Vector
 from nexus.federate.core.algorithms import build as build_algorithm
+from nexus.federate.core.analytics import QUERIES
 from nexus.federate.core.attack import Attack
 from nexus.federate.core.capped import Capped
 from nexus.federate.core.defence import Defence, Judge, Scene
 from nexus.federate.core.draws import Draws, Sampling
+from nexus.federate.core.options import make
 from nexus.federate.core.parts import LAYERS, build, chosen
 from nexus.federate.core.sampler import Sampler
 from nexus.federate.core.schedule import Schedule
@@ -164,7 +166,10 @@ def compose(settings: Settings, secret: Callable[[], bytes] | None = None) -> Co
     _together(settings, parts)
     sampler = build("sampler", parts["sampler"])
     draws = Draws(getattr(sampler, "sampling", Sampling.OTHER), settings.cohort, secret)
-    algorithm = build_algorithm(settings.algorithm, settings.options)
+    if settings.query is not None:
+        algorithm: Algorithm = make(QUERIES.get(settings.query.name), settings.query.name, settings.query.options)
+    else:
+        algorithm = build_algorithm(settings.algorithm, settings.options)
     if settings.samples_cap:
         algorithm = Capped(settings.samples_cap, inner=algorithm)
     attack = None

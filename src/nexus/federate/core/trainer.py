@@ -48,6 +48,11 @@ class TorchTrainer:
         """How many the entered client has."""
         return len(self._x)
 
+    @property
+    def data(self) -> Pair:
+        """The entered client's samples."""
+        return self._x, self._y
+
     def dice(self, purpose: str) -> np.random.Generator:
         """Draws for one purpose of the entered client in this round, which nobody else gets."""
         return np.random.default_rng(derive(self._seed, purpose, self.number, self.client))
@@ -66,7 +71,7 @@ class TorchTrainer:
                 hint="data(client) must return (x, y) of one length, and no client may be empty.",
             )
         turn = derive(self._seed, "turn", number, client)
-        torch.manual_seed(turn)  # dropout and the like
+        torch.default_generator.manual_seed(turn)  # dropout and the like; torch.manual_seed takes 2 ms
         self._dice = np.random.default_rng(turn)
 
     def swap(self, change: Swap) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from nexus.federate.core.algorithms import ALGORITHMS
 from nexus.federate.core.parts import chosen
 from nexus.federate.core.schedule import CLOCK
 from nexus.federate.core.settings import check, override
+from nexus.federate.faces.analyze import analyze
 from nexus.federate.faces.compare import compare
 from nexus.federate.faces.data import data, fetch, spread_of, told
 from nexus.federate.model import Part, Round, Settings
@@ -28,6 +30,7 @@ def command() -> None:
     """Learn together from data that stays where it is."""
 
 
+command.add_command(analyze)
 command.add_command(data)
 command.add_command(fetch)
 command.add_command(compare)
@@ -44,6 +47,7 @@ command.add_command(compare)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Where results go.  [default: $NEXUS_OUTPUTS or federated]"
 )
+@click.option("--resume", is_flag=True, help="Go on where a simulation that was stopped left --out.")
 @click.option("--plan", is_flag=True, help="Check everything and say what would run; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @click.pass_obj
@@ -57,6 +61,7 @@ def simulate(
     changes: tuple[str, ...],
     workers: int,
     out: Path | None,
+    resume: bool,
     plan: bool,
     as_json: bool,
 ) -> None:
@@ -78,8 +83,19 @@ def simulate(
         _show_plan(shell, app, task, settings, folder)
         return
     shell.say(f"{settings.algorithm} over {task.clients} clients; the model and the rounds go to {folder}/")
-    progress = Progress(shell, settings)
-    result = simulate(task, settings, workers=workers, each=progress.show)
+    checkpoint = folder / "checkpoint"
+    if resume and not (checkpoint / "state.safetensors").exists():
+        shell.say(f"nothing was left in {folder}/ to go on with; this starts with round 1")
+    try:
+        with Progress(shell, settings) as progress:
+            result = simulate(
+                task, settings, workers=workers, each=progress.show, checkpoint=checkpoint, resume=resume
+            )
+    except KeyboardInterrupt:
+        if checkpoint.exists():
+            again = f"nexus federate simulate {app} --resume" + (f" --out {out}" if out else "")
+            shell.say(f"stopped; what was done is in {checkpoint}/\n  → Go on with the same options: {again}")
+        raise
     paths = result.save(folder)
     if shell.json:
         shell.emit({"settings": settings, "rounds": result.rounds, "files": {k: str(v) for k, v in paths.items()}})
@@ -87,35 +103,79 @@ def simulate(
 
 
 class Progress:
-    """A line for every round, with the time left."""
+    """A line for every round; on a terminal also a bar, with how good the model is, the speed, and the time left."""
 
     def __init__(self, shell: Shell, settings: Settings) -> None:
         self._shell = shell
         self._rounds = settings.rounds
         self._spent = 0.0
-        self._names: list[str] = []
-        self._clocked: tuple[str, ...] = ()  # where there is virtual time
+        self._done = 0  # rounds, here and now
+        self._trained = 0  # clients
+        self._names: list[str] | None = None
+        self._bar = Bar(settings.rounds) if shell.is_tty and not shell.json else None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.clear()
 
     def show(self, record: Round) -> None:
         """Say how a round ended."""
-        if record.number == 1:
-            self._names = list(record.metrics)
-            self._clocked = ("clock",) if CLOCK in record.notes else ()
-            self._shell.say(
-                "".join(f"{head:>11}" for head in ("round", *self._names, *self._clocked, "time", "up", "down", "left"))
-            )
+        if self._bar is not None:
+            self._bar.clear()
+        if self._names is None:
+            self._begin(record)
+        self._done += 1
         self._spent += record.seconds
-        left = self._spent / record.number * (self._rounds - record.number)
+        self._trained += len(record.accepted)
+        left = self._spent / self._done * (self._rounds - record.number)
+        speed = self._trained / max(self._spent, 1e-9)
         cells = [
             f"{record.number}/{self._rounds}",
-            *(f"{record.metrics[name]:.4f}" for name in self._names),
-            *(format_seconds(record.notes[CLOCK]) for _ in self._clocked),
+            *(f"{record.metrics.get(name, float('nan')):.4f}" for name in self._names or ()),
             format_seconds(record.seconds),
             format_bytes(record.bytes_up),
             format_bytes(record.bytes_down),
+            f"{speed:.0f}",
             format_seconds(left),
         ]
         self._shell.say("".join(f"{cell:>11}" for cell in cells))
+        if self._bar is not None and record.number < self._rounds:
+            best = next((f"{name} {value:.4f}, " for name, value in record.metrics.items()), "")
+            self._bar.draw(record.number, f"{best}{speed:.0f} clients/s, {format_seconds(left)} left")
+
+    def _begin(self, record: Round) -> None:
+        self._names = list(record.metrics)
+        if record.number > 1:
+            self._shell.say(f"goes on after round {record.number - 1}")
+        heads = ("round", *self._names, "time", "up", "down", "clients/s", "left")
+        self._shell.say("".join(f"{head:>11}" for head in heads))
+
+
+class Bar:
+    """The last line of a terminal."""
+
+    _WIDTH = 30  # characters
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._is_drawn = False
+
+    def draw(self, done: int, text: str) -> None:
+        """Show that `done` of all are done."""
+        full = self._WIDTH * done // self._total
+        sys.stdout.write(f"[{'#' * full}{'-' * (self._WIDTH - full)}] {100 * done // self._total:3d} %  {text}")
+        sys.stdout.flush()
+        self._is_drawn = True
+
+    def clear(self) -> None:
+        """Take it away."""
+        if self._is_drawn:
+            sys.stdout.write("\r\x1b[K")
+            sys.stdout.flush()
+            self._is_drawn = False
 
 
 def _pairs(changes: tuple[str, ...]) -> dict[str, str]:
