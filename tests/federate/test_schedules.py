@@ -7,17 +7,29 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from torch import nn
 
 from nexus.federate.core.device import Traced, errand, read_trace
 from nexus.federate.core.devices.random import RandomDevices
 from nexus.federate.core.mixing import metropolis, peers, pushed
 from nexus.federate.core.schedules import SCHEDULES
 from nexus.federate.core.settings import check, override
+from nexus.federate.core.task import FederatedData, Task
 from nexus.federate.model import Outcome, Part, Settings
 from nexus.federate.simulation import Simulation, simulate
 from nexus.kernel.errors import FileError, JobError, UsageError
 
 pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def people(digits: Task) -> Task:
+    """The example's twenty people with a model that trains in no time."""
+
+    def model() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    return replace(digits, model=model)
 
 
 def run(task, workers: int = 1, /, **changes: object) -> Simulation:
@@ -93,21 +105,21 @@ def test_a_bad_trace_is_refused_with_its_line(text, line):
     assert caught.value.details["line"] == line
 
 
-def test_a_trace_that_ends_is_said(digits, tmp_path):
+def test_a_trace_that_ends_is_said(people, tmp_path):
     path = tmp_path / "trace.csv"
     path.write_text("client,from,to\n" + "".join(f"{client},0,4\n" for client in range(20)))
     with pytest.raises(JobError) as caught:
-        run(digits, trace=str(path), devices=Part("random", {"spread": 0.0}))
+        run(people, trace=str(path), devices=Part("random", {"spread": 0.0}))
     assert "trace" in caught.value.hint or "quorum" in caught.value.hint
     with pytest.raises(FileError, match="cannot be read"):
-        run(digits, trace=str(tmp_path / "nowhere.csv"))
+        run(people, trace=str(tmp_path / "nowhere.csv"))
 
 
 # --------------------------------------------------------------------------- synchronous
 
 
-def test_devices_alone_change_no_bit_of_the_model(digits):
-    plain, timed = run(digits, rounds=3), run(digits, rounds=3, devices=Part("random"))
+def test_devices_alone_change_no_bit_of_the_model(people):
+    plain, timed = run(people, rounds=3), run(people, rounds=3, devices=Part("random"))
     assert [r.model for r in plain.rounds] == [r.model for r in timed.rounds]
     clock = [r.notes["virtual_s"] for r in timed.rounds]
     assert clock == sorted(clock)
@@ -115,18 +127,18 @@ def test_devices_alone_change_no_bit_of_the_model(digits):
     assert all("virtual_s" not in r.notes for r in plain.rounds)
 
 
-def test_a_round_lasts_as_long_as_its_slowest_client(digits):
-    slow, quick = (run(digits, rounds=2, devices=Part("random", {"speed": s})) for s in (100.0, 200.0))
+def test_a_round_lasts_as_long_as_its_slowest_client(people):
+    slow, quick = (run(people, rounds=2, devices=Part("random", {"speed": s})) for s in (100.0, 200.0))
     bytes_only = Part("random", {"speed": 1e9})
-    moved = run(digits, rounds=2, devices=bytes_only).rounds[-1].notes["virtual_s"]
+    moved = run(people, rounds=2, devices=bytes_only).rounds[-1].notes["virtual_s"]
     times = [result.rounds[-1].notes["virtual_s"] - moved for result in (slow, quick)]
     assert times[0] == pytest.approx(2 * times[1], rel=0.1)
 
 
-def test_asking_too_many_makes_rounds_shorter(digits):
+def test_asking_too_many_makes_rounds_shorter(people):
     devices = Part("random", {"spread": 1.5})
-    patient = run(digits, rounds=4, devices=devices)
-    eager = run(digits, rounds=4, devices=devices, schedule=Part("sync", {"over": 1.8}))
+    patient = run(people, rounds=4, devices=devices)
+    eager = run(people, rounds=4, devices=devices, schedule=Part("sync", {"over": 1.8}))
     assert eager.rounds[-1].notes["virtual_s"] < patient.rounds[-1].notes["virtual_s"] / 2
     assert all(len(r.accepted) == 10 and len(r.cohort) == 18 for r in eager.rounds)
     assert {turn.reason for r in eager.rounds for turn in r.turns if turn.outcome is Outcome.DROPPED} == {
@@ -134,29 +146,29 @@ def test_asking_too_many_makes_rounds_shorter(digits):
     }
 
 
-def test_a_deadline_ends_rounds_without_the_slow(digits):
+def test_a_deadline_ends_rounds_without_the_slow(people):
     devices = Part("random", {"spread": 1.5})
-    result = run(digits, rounds=4, devices=devices, deadline_s=3.0)
+    result = run(people, rounds=4, devices=devices, deadline_s=3.0)
     assert all(r.seconds >= 0 and len(r.accepted) < 10 for r in result.rounds[:1])
     assert result.rounds[-1].notes["virtual_s"] <= 12.0 + 1e-9
     late = [t.reason for r in result.rounds for t in r.turns if t.outcome is Outcome.DROPPED]
     assert set(late) == {"sent nothing before the deadline"}
     with pytest.raises(JobError, match="are needed"):
-        run(digits, rounds=4, devices=devices, deadline_s=3.0, quorum=1.0)
+        run(people, rounds=4, devices=devices, deadline_s=3.0, quorum=1.0)
 
 
-def test_devices_that_fail_are_dropped_with_their_reason(digits):
-    result = run(digits, rounds=6, devices=Part("random", {"drop": 0.3}), quorum=0.2)
+def test_devices_that_fail_are_dropped_with_their_reason(people):
+    result = run(people, rounds=6, devices=Part("random", {"drop": 0.3}), quorum=0.2)
     dropped = [turn for r in result.rounds for turn in r.turns if turn.outcome is Outcome.DROPPED]
     assert 8 <= len(dropped) <= 30
     assert {turn.reason for turn in dropped} == {"its device failed"}
     assert all(turn.bytes_up == 0 for turn in dropped)
 
 
-def test_only_those_who_are_there_take_part(digits):
-    result = run(digits, rounds=3, devices=Part("random", {"away": 0.6, "period_s": 1000.0}), quorum=0.1)
+def test_only_those_who_are_there_take_part(people):
+    result = run(people, rounds=3, devices=Part("random", {"away": 0.6, "period_s": 1000.0}), quorum=0.1)
     first = set(result.rounds[0].cohort)
-    devices = RandomDevices(away=0.6, period_s=1000.0, seed=digits.settings.seed)
+    devices = RandomDevices(away=0.6, period_s=1000.0, seed=people.settings.seed)
     assert first
     assert all(devices.comes(client, 0.0) == 0.0 for client in first)
 
@@ -164,17 +176,17 @@ def test_only_those_who_are_there_take_part(digits):
 # --------------------------------------------------------------------------- buffered
 
 
-def test_nobody_waits_for_the_slow(digits):
+def test_nobody_waits_for_the_slow(people):
     """The same work, half of the clients very slow: the server steps far more often."""
     devices = Part("random", {"spread": 1.5})
-    waits = run(digits, rounds=15, devices=devices)
-    flows = run(digits, rounds=50, devices=devices, schedule=Part("buffered", {"part": 0.3}))
+    waits = run(people, rounds=15, devices=devices)
+    flows = run(people, rounds=50, devices=devices, schedule=Part("buffered", {"part": 0.3}))
     assert sum(len(r.accepted) for r in flows.rounds) == sum(len(r.accepted) for r in waits.rounds)
     assert seconds_to(flows, 0.6) < seconds_to(waits, 0.6) / 2 < math.inf
 
 
-def test_the_server_steps_with_the_part_that_came_and_says_how_old_it_was(digits):
-    result = run(digits, rounds=12, schedule=Part("buffered", {"part": 0.3}))
+def test_the_server_steps_with_the_part_that_came_and_says_how_old_it_was(people):
+    result = run(people, rounds=12, schedule=Part("buffered", {"part": 0.3}))
     assert all(len(r.accepted) == 3 for r in result.rounds)
     assert result.rounds[0].notes["staleness"] == 0.0
     ages = [turn.notes["staleness"] for r in result.rounds for turn in r.turns]
@@ -185,13 +197,11 @@ def test_the_server_steps_with_the_part_that_came_and_says_how_old_it_was(digits
     assert len(set(running)) > 8
 
 
-def test_with_the_whole_cohort_and_devices_alike_it_is_synchronous(digits):
+def test_with_the_whole_cohort_and_devices_alike_it_is_synchronous(people):
     """Everybody at once, all of one size: the buffer is the cohort, and nobody is late."""
-    from nexus.federate.core.task import FederatedData
-
-    assert isinstance(digits.data, FederatedData)
+    assert isinstance(people.data, FederatedData)
     rows = np.arange(10 * 40).reshape(10, 40)
-    alike = replace(digits, data=FederatedData(digits.data.x, digits.data.y, list(rows)), clients=10)
+    alike = replace(people, data=FederatedData(people.data.x, people.data.y, list(rows)), clients=10)
     devices = Part("random", {"spread": 0.0, "jitter": 0.0})
     changes = {"cohort": 10, "rounds": 3, "devices": devices}
     waits = run(alike, **changes)
@@ -200,7 +210,7 @@ def test_with_the_whole_cohort_and_devices_alike_it_is_synchronous(digits):
     assert [r.notes["virtual_s"] for r in flows.rounds] == pytest.approx([r.notes["virtual_s"] for r in waits.rounds])
 
 
-def test_old_updates_count_less(digits):
+def test_old_updates_count_less(people):
     """One client is so slow that its only update is old when it comes; a large power silences it."""
     from nexus.federate.core.schedules.buffered import _aged
     from nexus.federate.core.total import Total
@@ -212,26 +222,26 @@ def test_old_updates_count_less(digits):
     assert aged.mean("delta") == pytest.approx([0.5, 0.5])
     assert aged.mean("steps") == pytest.approx([1.0])
     models = {
-        power: run(digits, rounds=8, schedule=Part("buffered", {"power": power})).rounds[-1].model
+        power: run(people, rounds=8, schedule=Part("buffered", {"power": power})).rounds[-1].model
         for power in (0.0, 0.5)
     }
     assert models[0.0] != models[0.5]
 
 
 @pytest.mark.parametrize("algorithm", ["scaffold", "fednova", "fedadam"])
-def test_algorithms_keep_their_memory_under_it(algorithm, digits):
-    result = run(digits, algorithm=algorithm, rounds=40, schedule=Part("buffered", {"part": 0.5}))
+def test_algorithms_keep_their_memory_under_it(algorithm, people):
+    result = run(people, algorithm=algorithm, rounds=40, schedule=Part("buffered", {"part": 0.5}))
     assert result.rounds[-1].metrics["accuracy"] > 0.6
 
 
-def test_it_goes_with_a_defence_in_any_number_of_workers(digits):
+def test_it_goes_with_a_defence_in_any_number_of_workers(people):
     changes = {"rounds": 5, "schedule": Part("buffered", {"part": 0.5}), "defence": Part("median")}
-    one, two = run(digits, **changes), run(digits, 2, **changes)
+    one, two = run(people, **changes), run(people, 2, **changes)
     assert [r.model for r in one.rounds] == [r.model for r in two.rounds]
 
 
-def test_those_who_fail_make_room_for_others(digits):
-    result = run(digits, rounds=20, schedule=Part("buffered"), devices=Part("random", {"drop": 0.3}), lost_after_s=1.0)
+def test_those_who_fail_make_room_for_others(people):
+    result = run(people, rounds=20, schedule=Part("buffered"), devices=Part("random", {"drop": 0.3}), lost_after_s=1.0)
     dropped = [turn for r in result.rounds for turn in r.turns if turn.outcome is Outcome.DROPPED]
     assert dropped
     assert all(len(r.accepted) == 3 for r in result.rounds)
@@ -240,29 +250,29 @@ def test_those_who_fail_make_room_for_others(digits):
 # --------------------------------------------------------------------------- hierarchical
 
 
-def test_one_group_that_averages_once_is_plain_rounds(digits):
-    plain = run(digits, rounds=3)
-    grouped = run(digits, rounds=3, schedule=Part("hierarchical", {"groups": 1, "times": 1}))
+def test_one_group_that_averages_once_is_plain_rounds(people):
+    plain = run(people, rounds=3)
+    grouped = run(people, rounds=3, schedule=Part("hierarchical", {"groups": 1, "times": 1}))
     assert [r.model for r in grouped.rounds] == [r.model for r in plain.rounds]
 
 
-def test_groups_that_average_once_sum_up_to_the_same(digits):
-    plain = run(digits, rounds=2)
-    grouped = run(digits, rounds=2, schedule=Part("hierarchical", {"groups": 4, "times": 1}))
+def test_groups_that_average_once_sum_up_to_the_same(people):
+    plain = run(people, rounds=2)
+    grouped = run(people, rounds=2, schedule=Part("hierarchical", {"groups": 4, "times": 1}))
     np.testing.assert_allclose(grouped.model, plain.model, atol=1e-5)
 
 
-def test_averaging_within_groups_gets_further_in_the_same_global_rounds(digits):
+def test_averaging_within_groups_gets_further_in_the_same_global_rounds(people):
     loss = {
-        times: run(digits, rounds=8, schedule=Part("hierarchical", {"groups": 2, "times": times})).rounds[-1].metrics
+        times: run(people, rounds=8, schedule=Part("hierarchical", {"groups": 2, "times": times})).rounds[-1].metrics
         for times in (1, 4)
     }
     assert loss[4]["loss"] < loss[1]["loss"] / 2
 
 
 @pytest.mark.parametrize("algorithm", ["scaffold", "fedadam"])
-def test_what_an_algorithm_keeps_goes_through_groups(algorithm, digits):
-    result = run(digits, rounds=10, algorithm=algorithm, schedule=Part("hierarchical"))
+def test_what_an_algorithm_keeps_goes_through_groups(algorithm, people):
+    result = run(people, rounds=10, algorithm=algorithm, schedule=Part("hierarchical"))
     assert result.rounds[-1].metrics["accuracy"] > 0.8
 
 
@@ -289,30 +299,28 @@ def test_pushing_shares_out_all_there_is_and_ends_at_the_mean():
     np.testing.assert_allclose(values / mass, 3.0, rtol=1e-4)
 
 
-def test_more_neighbours_agree_sooner(digits):
+def test_more_neighbours_agree_sooner(people):
     changes = {"rounds": 6, "cohort": 20}
     apart = {
-        name: run(digits, **changes, schedule=Part(name)).rounds[-1].notes["consensus"]
+        name: run(people, **changes, schedule=Part(name)).rounds[-1].notes["consensus"]
         for name in ("ring", "random", "complete")
     }
     assert apart["ring"] > apart["random"] > apart["complete"]
     assert apart["complete"] < 1e-4, "everybody has the mean of all"
 
 
-def test_all_with_all_is_federated_averaging_without_a_server(digits):
-    from nexus.federate.core.task import FederatedData
-
-    assert isinstance(digits.data, FederatedData)
+def test_all_with_all_is_federated_averaging_without_a_server(people):
+    assert isinstance(people.data, FederatedData)
     rows = np.arange(10 * 40).reshape(10, 40)
-    alike = replace(digits, data=FederatedData(digits.data.x, digits.data.y, list(rows)), clients=10)
+    alike = replace(people, data=FederatedData(people.data.x, people.data.y, list(rows)), clients=10)
     server = run(alike, rounds=3, cohort=10)
     nobody = run(alike, rounds=3, cohort=10, schedule=Part("complete"))
     np.testing.assert_allclose(nobody.model, server.model, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ring", "random", "pushsum"])
-def test_they_learn_without_a_server(name, digits):
-    result = run(digits, rounds=20, cohort=20, schedule=Part(name))
+def test_they_learn_without_a_server(name, people):
+    result = run(people, rounds=20, cohort=20, schedule=Part(name))
     assert result.rounds[-1].metrics["accuracy"] > 0.7
     model_b = result.worker.begin().model.nbytes
     ups = [turn.bytes_up for turn in result.rounds[-1].turns]
@@ -346,7 +354,7 @@ def test_what_does_not_go_together_is_refused(changes):
 
 
 @pytest.mark.parametrize("name", SCHEDULES.names())
-def test_the_state_and_the_rounds_are_enough_to_go_on(name, digits):
+def test_the_state_and_the_rounds_are_enough_to_go_on(name, people):
     """What a schedule remembers lies in the state: half a run continued is the whole run."""
     from nexus.federate.adapters.ground import ground
     from nexus.federate.adapters.inline import Inline
@@ -354,14 +362,14 @@ def test_the_state_and_the_rounds_are_enough_to_go_on(name, digits):
     from nexus.federate.core.worker import Worker
     from nexus.infra.clock import SystemClock
 
-    settings = replace(digits.settings, rounds=6, schedule=Part(name), devices=Part("random"))
-    whole = run(digits, rounds=6, schedule=Part(name), devices=Part("random"))
-    worker = Worker(digits, settings, SystemClock())
+    settings = replace(people.settings, rounds=6, schedule=Part(name), devices=Part("random"))
+    whole = run(people, rounds=6, schedule=Part(name), devices=Part("random"))
+    worker = Worker(people, settings, SystemClock())
     state, rounds = worker.begin(), []
     for count in (3, 3):
         engine = Inline(worker, state)
         schedule = worker.composition.schedule
-        ends = schedule.run(ground(worker, digits, state, engine.round), state, rounds)
+        ends = schedule.run(ground(worker, people, state, engine.round), state, rounds)
         for _ in range(count):
             ended = next(ends)
             rounds.append(recorded(worker.composition, state, ended.state, ended.turns, started=0, notes=ended.notes))
