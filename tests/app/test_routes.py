@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from nexus.access.model import Purpose
 from nexus.app.server import ROUTERS, create_app
 from nexus.app.settings import load_settings
 from nexus.app.wire import Services, open_services
+from nexus.infra.web.late import is_like
 from nexus.kernel.identity import Principal, PrincipalKind, Role
 from nexus.launch.model import RolePlan, Run, RunPlan, Submission
+from tests.security.house import routes_of
 
 pytestmark = pytest.mark.anyio
 
@@ -84,6 +87,16 @@ async def test_a_page_of_another_site_cannot_use_the_cookie(app: FastAPI, servic
 @pytest.mark.parametrize("name", ROUTERS.names())
 def test_every_router_of_the_table_is_there(name: str) -> None:
     assert callable(ROUTERS.get(name))
+
+
+@pytest.mark.parametrize("name", ROUTERS.names())
+async def test_every_route_is_found_by_what_its_router_claims(name: str, services: Services) -> None:
+    make = ROUTERS.get(name)
+    paths = {path for _, path in routes_of(make(services).routes)}
+    assert paths
+    for path in paths:
+        asked = re.sub(r"\{[^}]*\}", "x", path)
+        assert any(is_like(asked, pattern) for pattern in make.paths), f"a request for {path} would not find it"  # type: ignore[attr-defined]
 
 
 async def test_the_schema_describes_every_route_of_the_api(app: FastAPI) -> None:

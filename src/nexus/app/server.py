@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 
 from nexus import __version__
 from nexus.infra.web.errors import answer_errors
+from nexus.infra.web.late import LateApp
 from nexus.infra.web.limits import Buckets, Limits
 from nexus.kernel.registry import Registry
 
 if TYPE_CHECKING:
     from nexus.app.wire import Services
 
-# name -> a function of `app/routers.py` that makes the slice's routes. One line here opens a slice to the world.
+# name -> a function of `app/routers.py` that makes the slice's routes. One line here opens a slice to the world. It is
+# called when one of the paths is first asked for that it says it answers (`infra.web.late`).
 ROUTERS: Registry[Callable[[Any], APIRouter]] = Registry(
     "nexus.routers",
     {
@@ -37,22 +40,30 @@ ROUTERS: Registry[Callable[[Any], APIRouter]] = Registry(
 _ABOUT = "Launch any AI job anywhere. Send `Authorization: Bearer TOKEN`; errors carry a code, a message and a hint."
 
 
-def create_app(services: Services) -> FastAPI:
+def create_app(services: Services) -> LateApp:
     """The ASGI application over services that somebody else starts and closes."""
     # FastAPI's own documentation pages load their scripts from elsewhere; nothing here does.
-    app = FastAPI(title="Nexus", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None)
+    app = LateApp(title="Nexus", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None)
     app.state.authenticate = services.access.authenticate
     app.state.denied = services.audit.denied
     app.state.limits = limits_of(services)
     answer_errors(app)
+    app.include_late(health, ("/healthz",))
+    for name in ROUTERS.names():
+        make = ROUTERS.get(name)
+        app.include_late(partial(make, services), getattr(make, "paths", ("/**",)))
+    return app
 
-    @app.get("/healthz", tags=["server"], summary="Whether the server answers; needs no token")
+
+def health() -> APIRouter:
+    """Whether anybody is there."""
+    router = APIRouter(tags=["server"])
+
+    @router.get("/healthz", summary="Whether the server answers; needs no token")
     async def healthz() -> dict[str, str]:
         return {"status": "ok", "version": __version__}
 
-    for name in ROUTERS.names():
-        app.include_router(ROUTERS.get(name)(services))
-    return app
+    return router
 
 
 def limits_of(services: Services) -> Limits:
