@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -64,6 +65,42 @@ def test_a_federated_server_that_nobody_can_dial_is_reached_through_the_control_
     assert "the control plane's relay" in done.stdout
     rounds = FederateClient(standing.http).rounds("behind-nat")
     assert [(one.number, one.accepted == one.cohort) for one in rounds] == [(1, True), (2, True)]
+
+
+LOST_MACHINE = """
+import os
+
+if os.environ.get("NEXUS_ROLE") == "server" and os.environ.get("NEXUS_ATTEMPT") == "0":
+    import shutil, signal, threading, time
+    from pathlib import Path
+
+    import nexus
+
+    def fall() -> None:  # once two rounds are kept elsewhere, as a machine does that takes its disk with it
+        client = nexus.Client(os.environ["NEXUS_API_URL"], os.environ["NEXUS_TOKEN"])
+        while sum(one.name == "federate-journal" for one in client.track.artifacts(os.environ["NEXUS_RUN_ID"])) < 2:
+            time.sleep(0.05)
+        shutil.rmtree(Path(os.environ["NEXUS_CHECKPOINTS"]) / "federate")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=fall, daemon=True).start()
+"""
+
+
+def test_a_federated_server_goes_on_where_its_journal_is_not(standing: House, tmp_path: Path) -> None:
+    shutil.copytree(REPOSITORY / "examples" / "federated", tmp_path / "job")
+    app = tmp_path / "job" / "app.py"
+    app.write_text(app.read_text() + LOST_MACHINE)
+    sets = [
+        word for one in ("name=lost-machine", "federate.rounds=12", "federate.clients=2") for word in ("--set", one)
+    ]
+    done = standing.finish("launch", str(tmp_path / "job" / "job.yaml"), "--yes", "--follow", *sets, timeout_s=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "federate.restored" in done.stdout, done.stdout + standing.run("artifacts", "list", "lost-machine")
+    assert {task["attempt"] for task in standing.json("show", "lost-machine")["tasks"]} == {0, 1}
+    rounds = FederateClient(standing.http).rounds("lost-machine")
+    assert [one.number for one in rounds] == list(range(1, 13))
+    assert all(one.parent == before.model for before, one in itertools.pairwise(rounds))
 
 
 def test_a_gang_that_loses_a_process_goes_on_from_its_checkpoint(standing: House) -> None:

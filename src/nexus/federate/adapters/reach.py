@@ -87,7 +87,7 @@ class Relayed:
             with contextlib.suppress(OSError):
                 asyncio.run(carried())
         except NexusError as error:
-            log.info("federate.relay_ended", reason=error.message)
+            log.debug("federate.relay_ended", reason=error.message)
 
 
 def ways(address: tuple[str, int], env: Mapping[str, str]) -> list[Way]:
@@ -104,6 +104,7 @@ class Reach:
         self._ways = list(ways)
         self._tls = tls
         self._last: Way | None = None
+        self._said: set[str] = set()  # the ways whose failure the log has since the last success
 
     @property
     def name(self) -> str:
@@ -120,12 +121,13 @@ class Reach:
             try:
                 made = self._through(way)
             except (OSError, NexusError) as error:
-                log.info("federate.no_way", way=way.name, error=str(error))
+                self._say(way, str(error))
                 failures.append(error)
                 continue
             if way is not self._last:
                 log.info("federate.reached", way=way.name)
             self._last = way
+            self._said.clear()
             return made
         if all(isinstance(error, (ssl.SSLCertVerificationError, DeniedError)) for error in failures):
             raise DeniedError(
@@ -133,6 +135,12 @@ class Reach:
                 hint="NEXUS_TOKEN must be of this run, in every task.",
             ) from failures[0]
         raise UnavailableError("; ".join(str(error) for error in failures)) from failures[0]
+
+    def _say(self, way: Way, why: str) -> None:
+        """Once: a server that is not up yet is asked for many times."""
+        if way.name not in self._said:
+            self._said.add(way.name)
+            log.info("federate.no_way", way=way.name, error=why)
 
     def _through(self, way: Way) -> ssl.SSLSocket:
         """Raises OSError, NexusError."""
