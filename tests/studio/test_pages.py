@@ -412,12 +412,14 @@ async def test_machines_that_are_starting_stand_among_the_nodes(visit: Visit) ->
 async def test_rounds_show_who_took_part(visit: Visit) -> None:
     run = await visit.house.run("fed", RunState.SUCCEEDED, kind="federate")
     turns = (
-        Turn(client=3, bytes_up=1000),
-        Turn(client=7, outcome=Outcome.DROPPED),
+        Turn(client=3, bytes_up=1000, notes={"contribution": 0.0625, "trust": 0.25}),
+        Turn(client=7, outcome=Outcome.DROPPED, reason="its host went silent"),
         Turn(client=9, outcome=Outcome.REFUSED),
     )
     await visit.house.federate.post(
-        OWNER, run.id, [Round(number=1, turns=turns, seconds=2.5, metrics={"accuracy": 0.5})]
+        OWNER,
+        run.id,
+        [Round(number=1, turns=turns, seconds=2.5, metrics={"accuracy": 0.5}, notes={"epsilon": 3.25})],
     )
     page = await visit.text(f"/rounds/{run.id}")
     for said in (
@@ -426,6 +428,13 @@ async def test_rounds_show_who_took_part(visit: Visit) -> None:
         "client 9, round 1: refused",
         "1 / 3",
         "2.5 s",
+        'class="cell trained doubted"',
+        "its host went silent",
+        ">epsilon</th>",
+        ">3.25</td>",
+        ">Contribution</th>",
+        ">Suspicion</th>",
+        ">0.75</td>",
     ):
         assert said in page
     assert "fed" in await visit.text("/rounds")

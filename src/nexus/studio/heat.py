@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from nexus.federate.model import Outcome, Round
+from nexus.federate.model import Outcome, Round, Turn
+from nexus.studio.silos import TRUST
 
 _CELL, _GAP, _LEFT, _TOP = 14, 2, 92, 20
 _WORDS = {Outcome.ACCEPTED: "trained", Outcome.REFUSED: "refused", Outcome.DROPPED: "dropped"}
+_DOUBT = 0.5  # a defence that lets less than this of an update count has its doubts
 _MOST_ROUNDS, _MOST_CLIENTS = 120, 60
 
 
@@ -35,10 +37,25 @@ def heat_map(rounds: Sequence[Round]) -> Markup:
         for column, one in enumerate(shown):
             turn = turns[column].get(client)
             what = _WORDS[turn.outcome] if turn else "rested"
+            is_doubted = turn is not None and turn.notes.get(TRUST, 1.0) < _DOUBT
             parts.append(
                 Markup(
                     '<rect class="cell {0}" x="{1}" y="{2}" width="{3}" height="{3}" rx="3"><title>{4}</title></rect>'
-                ).format(escape(what), _LEFT + step * column, y, _CELL, f"client {client}, round {one.number}: {what}")
+                ).format(
+                    escape(what) + (" doubted" if is_doubted else ""),
+                    _LEFT + step * column,
+                    y,
+                    _CELL,
+                    f"client {client}, round {one.number}: {what}" + (_told(turn) if turn else ""),
+                )
             )
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
+
+
+def _told(turn: Turn) -> str:
+    """What more is known of a turn."""
+    facts = [turn.reason] if turn.reason else []
+    facts += [f"{turn.samples} samples", f"{turn.seconds:.1f} s"] if turn.outcome is Outcome.ACCEPTED else []
+    facts += [f"{name} {value:.3g}" for name, value in turn.notes.items()]
+    return "".join(f"\n{fact}" for fact in facts)

@@ -10,6 +10,7 @@ from nexus.launch.model import RUN_LIFE
 from nexus.studio.heat import heat_map
 from nexus.studio.page import Page, Site, is_fragment
 from nexus.studio.pages.runs import rows_of
+from nexus.studio.silos import silos
 
 
 def _routes(router: APIRouter, site: Site) -> None:
@@ -30,8 +31,9 @@ def _routes(router: APIRouter, site: Site) -> None:
             "ended": RUN_LIFE.is_final(run.state),
             "rounds": sorted(rounds, key=lambda one: -one.number),
             "names": sorted({name for one in rounds for name in one.metrics}),
+            "notes": sorted({name for one in rounds for name in one.notes}),
             "heat": heat_map(rounds) if rounds else "",
-            "clients": len({client for one in rounds for client in one.cohort}),
+            "silos": silos(rounds),
         }
         if is_fragment(request):
             return HTMLResponse(render.fragment("_rounds_of.html", **values))
