@@ -8,7 +8,7 @@
 shards each, ten a round, batches of 10, SGD 0.1: after how many rounds the test accuracy is first 97 % and 99 %.
 Beside it are the figures of the histories that Flower's repository keeps. About ten seconds a round on two cores.
 
-`niid`: NIID-Bench's table for ten clients, smaller: every sixth sample, 6 rounds of 2 epochs where the paper has 50 of
+`niid`: NIID-Bench's table for ten clients, smaller: every sixth sample, 20 rounds of 2 epochs where the paper has 50 of
 10, and plain SGD of rate 0.1 where it has momentum 0.9 at 0.01; the best accuracy of a run. The same order of the
 algorithms is what to look for, not the same figures: those of Flower's `niid_bench` baseline are in brackets.
 
@@ -211,7 +211,7 @@ def main() -> None:
     if which == "flower":
         flower(int(rest[0]) if rest else 130, int(rest[1]) if rest[1:] else 1)
     elif which == "niid":
-        niid(rest[0] if rest else "mnist", int(rest[1]) if rest[1:] else 6)
+        niid(rest[0] if rest else "mnist", int(rest[1]) if rest[1:] else 20)
     elif which == "schedules":
         schedules()
     else:
