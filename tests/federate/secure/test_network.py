@@ -96,7 +96,8 @@ def test_the_server_has_no_update_on_its_disk_or_in_its_memory(name, silos):
 def check_chain(silos: Silos, rounds: list[Round]) -> None:
     """Each model is what the coded updates of exactly those who are recorded sum up to."""
     made = worker(silos)
-    state, past = made.begin(), []
+    state = made.begin()
+    past: list[Round] = []
     for record in rounds:
         cohort, plan = made.composition.cohort(state, past), made.algorithm.plan(state)
         coding, words = made.composition.coding(state, len(cohort)), []

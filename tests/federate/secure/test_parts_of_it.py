@@ -94,7 +94,7 @@ def test_lagrange_continues_polynomials():
     coefficients = [5, 7, 11, 2**30]
 
     def value(point: int) -> int:
-        return sum(c * point**power for power, c in enumerate(coefficients)) % PRIME
+        return int(sum(c * point**power for power, c in enumerate(coefficients)) % PRIME)
 
     known, wanted = [1, 2, 3, 4], [9, 20, 31]
     values = np.array([[value(point)] for point in known], np.uint32)

@@ -18,8 +18,6 @@ from nexus.federate.model import Outcome, Turn
 from nexus.federate.protocol import Receipt, ReceiptState, SecureStep
 from nexus.kernel.errors import ConflictError, JobError, UsageError
 
-_SLACK_B = 1 << 20
-
 
 class SecureRound:
     """Round `number` from the model with digest `model`. Methods may raise JobError: then there is no sum."""
@@ -29,6 +27,7 @@ class SecureRound:
     ) -> None:
         """`plan_b`: the bytes of what each client fetches; `now`: monotonic seconds."""
         assert composition.secure is not None  # noqa: S101 (its caller has looked)
+        self._scheme = composition.secure
         self.number, self.model, self.cohort = state.number + 1, model, cohort
         self.coding = composition.coding(state, len(cohort))
         self.attempt = randbits(48)
@@ -48,7 +47,7 @@ class SecureRound:
     @property
     def most_b(self) -> int:
         """The largest message that a client may send: masked words, or the coded pieces of its mask."""
-        return 20 * self.coding.size + _SLACK_B
+        return self._scheme.most_b(self.coding.size, len(self.cohort))
 
     @property
     def missing(self) -> list[int]:

@@ -15,5 +15,6 @@ SECURE: Registry[type[Scheme]] = Registry(
         "secagg": "nexus.federate.core.secure.secagg:SecAgg",
         "secagg_plus": "nexus.federate.core.secure.secagg:SecAggPlus",
         "lightsecagg": "nexus.federate.core.secure.lightsecagg:LightSecAgg",
+        "ckks": "nexus.federate.core.secure.ckks:Ckks",
     },
 )

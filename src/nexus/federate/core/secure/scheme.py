@@ -46,6 +46,10 @@ class Scheme(ABC):
         """How many neighbours each of so many members has."""
         return members - 1
 
+    def most_b(self, size: int, members: int) -> int:
+        """The largest message of a client: its masked words, or the pieces that it hands out beforehand."""
+        return 20 * size + 1_000 * members + 2**20
+
     def group(self, run: str, number: int, attempt: int, members: tuple[int, ...], size: int) -> Group:
         """The terms of one attempt at a round of `size` words."""
         from nexus.federate.core.secure.party import Group
