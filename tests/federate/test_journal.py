@@ -30,7 +30,7 @@ def record(number: int) -> Round:
 def journal(tmp_path) -> Journal:
     made = Journal(tmp_path / "j", SETTINGS)
     assert made.load() == (None, [])
-    made.commit(state(0), None)
+    made.commit(state(0))
     made.commit(state(1), record(1))
     made.commit(state(2), record(2))
     return made

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
+from nexus.federate.adapters.checkpoint import Checkpoint, Keeper
 from nexus.federate.adapters.ground import ground
 from nexus.federate.adapters.inline import Inline
 from nexus.federate.adapters.loader import load_task
@@ -32,7 +33,7 @@ from nexus.kernel.errors import UsageError
 __all__ = ["Simulation", "describe", "load_task", "simulate"]
 
 
-class Engine(Protocol):
+class Engine(Keeper, Protocol):
     """Whatever trains a cohort: this process, workers, a cluster."""
 
     def round(self, number: int, plan: Vectors, cohort: Sequence[int]) -> tuple[Total | Stack, list[Turn]]:
@@ -61,11 +62,19 @@ class Simulation:
 
 
 def simulate(
-    task: Task, settings: Settings, *, workers: int = 0, each: Callable[[Round], None] = lambda _: None
+    task: Task,
+    settings: Settings,
+    *,
+    workers: int = 0,
+    each: Callable[[Round], None] = lambda _: None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
 ) -> Simulation:
     """Run every round; `each` hears of each as it ends. `workers` 0: one per core; 1: in this process.
 
-    The result depends on the task and the settings (with their seed), not on `workers`. Raises UsageError, JobError.
+    The result depends on the task and the settings (with their seed), not on `workers`. With a folder `checkpoint`,
+    what is needed to go on is kept there until the end, and `resume` goes on from it: to the same bits.
+    Raises UsageError, JobError; ConflictError if the checkpoint is another simulation's.
     """
     check(settings, task.clients)
     workers = min(workers or os.cpu_count() or 1, settings.cohort)
@@ -76,7 +85,20 @@ def simulate(
         state = worker.begin()
         engine: Engine = Pool(worker, state, workers) if workers > 1 else Inline(worker, state)
         with closing(engine):
-            return _rounds(ground(worker, task, state, engine.round), worker, state, settings, each)
+            place = ground(worker, task, state, engine.round)
+            if checkpoint is None:
+                return _rounds(place, worker, state, [], lambda record, _: each(record))
+            saved = Checkpoint(checkpoint, settings, SystemClock(), resume=resume)
+            keeps = worker.algorithm.keeps(state)
+            state, rounds = saved.load(state, keeps, engine)
+
+            def kept(record: Round, state: State) -> None:
+                saved.note(state, rounds, bool(keeps), engine)
+                each(record)
+
+            found = _rounds(place, worker, state, rounds, kept)
+            saved.remove()
+            return found
     finally:
         torch.set_num_threads(before)
 
@@ -102,10 +124,10 @@ def describe(task: Task, settings: Settings) -> dict[str, Any]:
 
 
 def _rounds(
-    place: Ground, worker: Worker, state: State, settings: Settings, each: Callable[[Round], None]
+    place: Ground, worker: Worker, state: State, rounds: list[Round], each: Callable[[Round, State], None]
 ) -> Simulation:
-    clock = SystemClock()
-    rounds: list[Round] = []
+    """Add to `rounds` what is missing of them."""
+    clock, settings = SystemClock(), worker.settings
     ends = worker.composition.schedule.run(place, state, rounds)
     while state.number < settings.rounds:
         if why := worker.algorithm.over(state):
@@ -119,5 +141,5 @@ def _rounds(
         metrics = worker.evaluate(state.model)
         rounds.append(finished(record, clock.monotonic() - began, metrics))
         log_round(rounds[-1])
-        each(rounds[-1])
+        each(rounds[-1], state)
     return Simulation(settings, tuple(rounds), state.model, worker)

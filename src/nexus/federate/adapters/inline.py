@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Inline:
         rows: list[dict[str, Array]] = []
         weights: list[float] = []
         turns = []
+        self._worker.expect(cohort, number)
         for position, client in enumerate(cohort):
             turn, step = self._worker.turn(number, client, plan, self._kept[client])
             weights.append(self._worker.algorithm.weight(turn.samples))
@@ -44,6 +45,14 @@ class Inline:
                 self._kept[client] = step.keep
             turns.append(turn)
         return Stack(cohort, weights, rows) if self._stacks else fold.finish(), turns
+
+    def kept(self, client: int) -> Vectors:
+        """What a client keeps."""
+        return self._kept[client]
+
+    def restore(self, client: int, vectors: Mapping[str, Array]) -> None:
+        """Let a client have kept this."""
+        self._kept[client] = {name: vector.copy() for name, vector in vectors.items()}
 
     def close(self) -> None:
         """Nothing to stop."""

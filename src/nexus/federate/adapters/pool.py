@@ -60,10 +60,10 @@ class Pool:
         self._stack: list[dict[str, Array]] = []  # where there is a defence: a place for each client of a cohort
         if worker.composition.stacks:
             self._slots = []
-            rows = {name: _shared(n * worker.settings.cohort) for name, n in self._sends.items()}
+            most = worker.composition.sampler.most(state.clients, worker.settings.cohort)
+            rows = {name: _shared(n * most) for name, n in self._sends.items()}
             self._stack = [
-                {name: rows[name][at * n : (at + 1) * n] for name, n in self._sends.items()}
-                for at in range(worker.settings.cohort)
+                {name: rows[name][at * n : (at + 1) * n] for name, n in self._sends.items()} for at in range(most)
             ]
         # Pages that no client has touched take no memory: thousands of clients cost what their cohorts cost.
         self._kept = {
@@ -100,6 +100,15 @@ class Pool:
             total.merge(part)
             turns += answer.turns
         return total, turns
+
+    def kept(self, client: int) -> Vectors:
+        """What a client keeps."""
+        return {name: rows[client] for name, rows in self._kept.items()}
+
+    def restore(self, client: int, vectors: Mapping[str, Array]) -> None:
+        """Let a client have kept this."""
+        for name, rows in self._kept.items():
+            np.copyto(rows[client], vectors[name])
 
     def close(self) -> None:
         """Stop the workers."""
@@ -156,9 +165,10 @@ class Pool:
     def _work(self, order: _Order) -> _Answer:
         total = Total({}) if self._stack else Total(self._sends, self._slots[order.slot])
         turns: list[Turn] = []
+        self._worker.expect(order.clients, order.number)
         for position, client in enumerate(order.clients, order.at):
             try:
-                kept = {name: rows[client] for name, rows in self._kept.items()}
+                kept = self.kept(client)
                 turn, step = self._worker.turn(order.number, client, self._plan, kept)
             except Exception as error:
                 trace = traceback.format_exc(limit=-3)

@@ -17,3 +17,7 @@ class Sampler(Protocol):
         `past` are the rounds before, with what is known of each client from its turns.
         """
         ...
+
+    def most(self, clients: int, size: int) -> int:
+        """How many clients a round may have, where `size` are asked for."""
+        ...

@@ -6,12 +6,16 @@ client's start is one copy, an SGD step is one vector operation, and what change
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from nexus.federate.core.algorithm import Adjust, Fit, Gradient, Swap
+from nexus.federate.core.dense import Dense
+from nexus.federate.core.group import Group
+from nexus.federate.core.pooling import quicken
 from nexus.federate.core.seeds import derive
 from nexus.federate.core.task import Pair, Task
 from nexus.federate.core.total import Array
@@ -36,11 +40,16 @@ class TorchTrainer:
         self._weights = self._flat[: self.trainable]
         self._gradient = torch.zeros(self.trainable)
         _bind_gradients(self._parameters, self._gradient)
+        self._places = _cut(self._parameters, self._flat)
+        dense = Dense.of(self.module, task.loss)
+        self._group = Group(dense, task, seed, local) if dense else None
+        quicken(self.module)
         self.initial: Array = self._flat.numpy().copy()
         self._delta = np.empty_like(self.initial)
         self._weights_view, self._gradient_view = self._weights.numpy(), self._gradient.numpy()
         self._x, self._y = torch.empty(0), torch.empty(0)
         self._dice = np.random.default_rng(0)
+        self._is_fresh = False  # nothing was drawn in this turn, and the samples are the client's own
         self.client, self.number = 0, 0
 
     @property
@@ -59,7 +68,14 @@ class TorchTrainer:
 
     def enter(self, client: int, number: int) -> None:
         """Get ready to train `client` in round `number`: its data, and seeds that nobody else has. Raises JobError."""
-        self.enter_with(client, number, *self._task.data(client))
+        x, y = self._group.data(client, number) if self._group else self._task.data(client)
+        self.enter_with(client, number, x, y)
+        self._is_fresh = True
+
+    def expect(self, clients: Sequence[int], number: int) -> None:
+        """These clients will be entered next, in this order: small models are trained several at a time."""
+        if self._group is not None:
+            self._group.expect(clients, number)
 
     def enter_with(self, client: int, number: int, x: Any, y: Any) -> None:
         """As `enter`, with samples of another's. Raises JobError."""
@@ -71,15 +87,23 @@ class TorchTrainer:
                 hint="data(client) must return (x, y) of one length, and no client may be empty.",
             )
         turn = derive(self._seed, "turn", number, client)
-        torch.default_generator.manual_seed(turn)  # dropout and the like; torch.manual_seed takes 2 ms
         self._dice = np.random.default_rng(turn)
+        self._is_fresh = False
+        if self._group is None:
+            torch.default_generator.manual_seed(turn)  # dropout and the like; torch.manual_seed takes 2 ms
 
     def swap(self, change: Swap) -> None:
         """Train on `change(x, y)` in place of the entered client's samples; they themselves stay as they are."""
         self._x, self._y = change(self._x, self._y)
+        self._is_fresh = False
 
     def fit(self, start: Array, adjust: Adjust | None = None, *, anchor: Array | None = None) -> Fit:
         """SGD from `start`; from each batch's gradient that at `anchor` is taken away."""
+        if self._group is not None and adjust is None and anchor is None:
+            found = self._fit_dense(self._group, start)
+            if found is not None:
+                return found
+        self._is_fresh = False
         self._load(start)
         self.module.train()
         size, rate, steps = self._local.batch, self._local.lr, 0
@@ -88,18 +112,47 @@ class TorchTrainer:
             order = torch.from_numpy(self._dice.permutation(self.samples))
             x, y = self._x[order], self._y[order]
             for first in range(0, self.samples, size):
-                self._gradient.zero_()
                 batch = slice(first, first + size)
-                loss = self._backward(x[batch], y[batch])
-                if anchor is not None:
-                    self._take_away(anchor, x[batch], y[batch])
-                if adjust is not None:
-                    adjust(self._weights_view, self._gradient_view)
-                self._weights.add_(self._gradient, alpha=-rate)
-                losses += loss.detach()
+                if anchor is None and adjust is None:
+                    losses += self._step(x[batch], y[batch], rate)
+                else:
+                    losses += self._adjusted_step(x[batch], y[batch], rate, adjust, anchor)
                 steps += 1
         np.subtract(self._flat.numpy(), start, out=self._delta)
         return Fit(self._delta, self._delta[: self.trainable], steps, float(losses) / steps, rate)
+
+    def _fit_dense(self, group: Group, start: Array) -> Fit | None:
+        """By the model's own formulas, with the clients that are expected next; None if the samples do not allow it."""
+        fresh = (self.client, self.number) if self._is_fresh else None
+        found = group.fit(start, self._x, self._y, self._dice, fresh)
+        self._is_fresh = False
+        if found is None:
+            return None
+        self._dice = found.dice
+        np.subtract(found.weights, start, out=self._delta)
+        return Fit(self._delta, self._delta, found.steps, found.loss, self._local.lr)
+
+    def _step(self, x: torch.Tensor, y: torch.Tensor, rate: float) -> torch.Tensor:
+        """One SGD step; its loss. Each gradient is taken as it comes, and never lies in a second place."""
+        loss = self._task.loss(self.module(x), y)
+        gradients = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+        for place, gradient in zip(self._places, gradients, strict=True):
+            if gradient is not None:
+                place.add_(gradient, alpha=-rate)
+        return loss.detach()
+
+    def _adjusted_step(
+        self, x: torch.Tensor, y: torch.Tensor, rate: float, adjust: Adjust | None, anchor: Array | None
+    ) -> torch.Tensor:
+        """One step along a gradient that is changed before, as a whole."""
+        self._gradient.zero_()
+        loss = self._backward(x, y)
+        if anchor is not None:
+            self._take_away(anchor, x, y)
+        if adjust is not None:
+            adjust(self._weights_view, self._gradient_view)
+        self._weights.add_(self._gradient, alpha=-rate)
+        return loss.detach()
 
     def gradient(self, at: Array) -> Gradient:
         """The gradient of the mean loss over all samples, some at a time."""
@@ -200,10 +253,17 @@ def _float_buffers(module: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]
 
 
 def _bind_gradients(parameters: list[torch.nn.Parameter], flat: torch.Tensor) -> None:
-    at = 0
+    for parameter, place in zip(parameters, _cut(parameters, flat), strict=True):
+        parameter.grad = place
+
+
+def _cut(parameters: list[torch.nn.Parameter], flat: torch.Tensor) -> list[torch.Tensor]:
+    """Each parameter's part of a flat tensor, in its shape."""
+    places, at = [], 0
     for parameter in parameters:
-        parameter.grad = flat[at : at + parameter.numel()].view_as(parameter)
+        places.append(flat[at : at + parameter.numel()].view(parameter.shape))
         at += parameter.numel()
+    return places
 
 
 def _tensor(value: Any) -> torch.Tensor:

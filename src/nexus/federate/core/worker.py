@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nexus.federate.core.algorithm import Algorithm, State, Step, Vectors
@@ -42,6 +42,10 @@ class Worker:
         if self.composition.attack is not None:
             metrics |= succeeds(self.composition.attack, self._task, self.trainer, model)
         return metrics
+
+    def expect(self, clients: Sequence[int], number: int) -> None:
+        """A hint: these clients' turns come next, in this order."""
+        self.trainer.expect(clients, number)
 
     def turn(self, number: int, client: int, plan: Vectors, kept: Vectors) -> tuple[Turn, Step]:
         """Train `client` in round `number`. The step's vectors are good until the next turn. Raises JobError."""

@@ -8,6 +8,11 @@ from nexus.kernel.registry import Registry
 SAMPLERS: Registry[type[Sampler]] = Registry(
     "nexus.samplers",
     {
+        "available": "nexus.federate.core.samplers.available:Available",
+        "importance": "nexus.federate.core.samplers.importance:Importance",
+        "poisson": "nexus.federate.core.samplers.poisson:Poisson",
+        "power_of_choice": "nexus.federate.core.samplers.power_of_choice:PowerOfChoice",
+        "round_robin": "nexus.federate.core.samplers.round_robin:RoundRobin",
         "uniform": "nexus.federate.core.samplers.uniform:Uniform",
     },
 )

@@ -19,3 +19,6 @@ class Uniform:
 
     def choose(self, seed: int, number: int, clients: int, size: int, past: Sequence[Round]) -> tuple[int, ...]:
         return choose_cohort(seed, number, clients, size)
+
+    def most(self, clients: int, size: int) -> int:
+        return size
