@@ -16,6 +16,7 @@ from nexus.federate.core.settings import check, override
 from nexus.federate.faces.analyze import analyze
 from nexus.federate.faces.compare import compare
 from nexus.federate.faces.data import data, fetch, spread_of, told
+from nexus.federate.faces.fedml import fedml_task
 from nexus.federate.model import Part, Round, Settings
 from nexus.infra.shell import Shell
 from nexus.kernel.errors import MissingError, UsageError
@@ -37,7 +38,8 @@ command.add_command(compare)
 
 
 @command.command("simulate")
-@click.argument("app", type=click.Path(path_type=Path))
+@click.argument("app", type=click.Path(path_type=Path), required=False)
+@click.option("--fedml", type=click.Path(path_type=Path), help="Settings, data and model as a fedml_config.yaml says.")
 @click.option("--algorithm", help=f"How to learn together: {', '.join(ALGORITHMS)}.")
 @click.option("--rounds", type=int, help="How many rounds.")
 @click.option("--cohort", type=int, help="How many clients take part in each.")
@@ -53,7 +55,8 @@ command.add_command(compare)
 @click.pass_obj
 def simulate(
     shell: Shell,
-    app: Path,
+    app: Path | None,
+    fedml: Path | None,
     algorithm: str | None,
     rounds: int | None,
     cohort: int | None,
@@ -65,7 +68,10 @@ def simulate(
     plan: bool,
     as_json: bool,
 ) -> None:
-    """Run the federated task in APP over all its clients on this machine; needs no server."""
+    """Run the federated task in APP over all its clients on this machine; needs no server.
+
+    With --fedml the settings are that file's; without an APP its data and model, too.
+    """
     shell.json = shell.json or as_json
     try:
         from nexus.federate.simulation import load_task, simulate
@@ -74,7 +80,8 @@ def simulate(
             f"simulation needs {error.name}",
             hint="pip install 'nexus[torch]'; in a clone of the repository: make setup",
         ) from error
-    task = load_task(app)
+    task = load_task(app) if app and not fedml else fedml_task(shell, fedml, app)
+    app = app or fedml or Path()
     given = {"algorithm": algorithm, "rounds": rounds, "cohort": cohort, "seed": seed}
     wanted = {name: str(value) for name, value in given.items() if value is not None} | _pairs(changes)
     settings = check(override(task.settings, wanted), task.clients)
