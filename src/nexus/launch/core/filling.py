@@ -25,7 +25,7 @@ from nexus.launch.model import RUN_LIFE, TASK_LIFE, Placement, Run, RunState, Ta
 TURN = "waits for its turn"
 QUOTA = "quota:"
 NO_NODE = ("no node", "there is no node")  # how a refusal begins that more room would not change
-_EXPLAIN_S = 60.0  # for so long what nodes have against one run is said of those that need the same
+_EXPLAIN_S = 300.0  # for so long what nodes have against one run is said of those that need the same
 _EXPLAINED = 4096  # needs of which that is remembered
 _BUDGET_LOOK_S = 60.0  # how often a run that waits for next month's budget is looked at
 
@@ -93,6 +93,7 @@ class Filling:
         self._stepped, self._progress = stepped, progress
         self._room = MakingRoom(standing, now, policy, progress)
         self._told_already: set[str] = set()
+        self._gone: set[str] = set()  # shapes for which all that was freed before this walk is taken
         self.more = False  # some had no turn, and could have one at once
 
     # ------------------------------------------------------------------ the walk
@@ -120,7 +121,9 @@ class Filling:
         self._wake()
         lines = self._lines()
         if lines:
-            yield from self._turns(Walk(lines, justice_of(standing, self._now, self._policy)))
+            self._gone.clear()
+            justice = justice_of(standing, self._now, self._policy)
+            yield from self._turns(Walk(lines, justice, self._has_turn))
         yield from self._tell()
         standing.nodes_changed = False
 
@@ -173,17 +176,14 @@ class Filling:
                 self.more = turns >= self._policy.steps
                 return
             line, run_id = turn
-            if line.key in queue.blocked:
-                if not self._is_served(line):  # those before it took what was freed
-                    continue
-                queue.unblock(line)
+            queue.unblock(line)
             alike = (line.key.project, line.key.shape)
             if alike in hopeless and not standing.reservations.get(run_id):  # another user's, tried just now
                 queue.block(line)
                 line.refused = line.refused or hopeless[alike]
                 continue
             filled, goes_on = self._turn(line, run_id)
-            if line.key in queue.blocked:
+            if line.is_blocked:
                 hopeless[alike] = line.refused
             if filled is not None:
                 yield filled
@@ -195,6 +195,15 @@ class Filling:
             else:
                 tries += 1
         standing.woken.clear()
+
+    def _has_turn(self, line: Line) -> bool:
+        """Whether there may be room for it: what was freed for a blocked line, those before it may have taken."""
+        if not line.is_blocked:
+            return True
+        if line.key.shape not in self._gone and self._is_served(line):
+            return True
+        self._gone.add(line.key.shape)
+        return False
 
     def _is_served(self, line: Line) -> bool:
         """Whether room that was freed for what the line needs is still there."""

@@ -198,6 +198,8 @@ class Rooms:
                 gpus = self._pick(ask, room) if ask.gpus else ()
                 return Placement((Assignment(name, index, room.node.id, gpus, price, room.offer),))
             asked = [(role, ask, [index])]
+            if found is None and limit == EVERYTHING:  # then nothing finds one
+                return Placement((), self._rejections(asked, explain=explain), self._nowhere(asked, fast=False))
         else:
             asked = _asked(plan, wanted, policy, project)
         return self._place(plan, wanted, asked, limit, spent, explain=explain)
@@ -212,10 +214,7 @@ class Rooms:
             if best is not None and best.price > limit:
                 return Placement((), self._rejections(asked, explain=explain), too_dear(best.price, spent, plan))
         if best is None:
-            project = asked[0][1].need.project if asked else ""
-            nodes = self._counts[project] + self._counts[""] if project else len(self._rooms)
-            reason = nowhere(self._index, asked, fast=fast) if nodes else NO_NODE
-            return Placement((), self._rejections(asked, explain=explain), reason)
+            return Placement((), self._rejections(asked, explain=explain), self._nowhere(asked, fast=fast))
         assignments = best.assignments
         if len(asked) > 1:  # hardest role first; one role's tasks are in order
             at = {want: number for number, want in enumerate(wanted)}
@@ -226,6 +225,11 @@ class Rooms:
         """Ranked by what is paid per hour alone: what is expected to be lost with spot machines is forgotten."""
         paid = [(role, Ask(ask.need, None, plan.placement), indices) for role, ask, indices in asked]
         return solve(self._index, paid, EVERYTHING, fast=fast)
+
+    def _nowhere(self, asked: Sequence[Asked], *, fast: bool) -> str:
+        project = asked[0][1].need.project if asked else ""
+        nodes = self._counts[project] + self._counts[""] if project else len(self._rooms)
+        return nowhere(self._index, asked, fast=fast) if nodes else NO_NODE
 
     def _rejections(self, asked: Sequence[Asked], *, explain: bool) -> tuple[Rejection, ...]:
         return tuple(rejections(asked, self._rooms.values(), self._index)) if explain else ()

@@ -36,6 +36,7 @@ class Line:
     needs: tuple[Need, ...]
     runs: list[Order] = field(default_factory=list)
     refused: str = ""  # what its head was told
+    is_blocked: bool = False
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -102,6 +103,7 @@ class Queue:
         if self.open.pop(line.key, None) is None:
             return
         self.blocked[line.key] = line
+        line.is_blocked = True
         for need in line.needs:
             waiting = self._waiting.get(need)
             if waiting is None:
@@ -114,6 +116,7 @@ class Queue:
         if self.blocked.pop(line.key, None) is None:
             return
         self.open[line.key] = line
+        line.is_blocked = False
         self._forget(line)
 
     def waiting(self, need: Need) -> list[Line]:

@@ -63,7 +63,8 @@ class Held:
         self.projects: dict[str, Tally] = {}
         self.users: dict[tuple[str, str], Tally] = {}
         self.nodes: dict[str, tuple[str, Capacity]] = {}  # id -> who may use it, and what it has
-        self.totals: dict[str, Amount] = {}  # what there is, by the project that may use it; empty: all may
+        self._parts: dict[str, Amount] = {}  # what there is, by the project that may use it; empty: all may
+        self._totals: dict[str, Amount] = {}  # what a project can use, added up
 
     def add(self, task: Task, user: str) -> None:
         """`task` holds its room from now on."""
@@ -82,19 +83,21 @@ class Held:
         """What a node has that runs of the project `users` may use (empty: of all projects); None: it is gone."""
         old = self.nodes.pop(node_id, None)
         if old is not None:
-            self.totals[old[0]].add(_amount_of_node(old[1]), -1)
+            self._parts[old[0]].add(_amount_of_node(old[1]), -1)
         if capacity is not None:
             self.nodes[node_id] = users, capacity
-            self.totals.setdefault(users, Amount()).add(_amount_of_node(capacity))
+            self._parts.setdefault(users, Amount()).add(_amount_of_node(capacity))
         if not self.nodes:
-            self.totals.clear()
+            self._parts.clear()
+        self._totals.clear()
 
     def total(self, project: str) -> Amount:
         """Everything that a project can use: its own nodes, and those that are shared."""
-        total = Amount()
-        for users in {project, ""}:
-            if users in self.totals:
-                total.add(self.totals[users])
+        total = self._totals.get(project)
+        if total is None:
+            total = self._totals[project] = Amount()
+            for users in {project, ""}:
+                total.add(self._parts.get(users, Amount()))
         return total
 
     def project(self, project: str) -> Tally:

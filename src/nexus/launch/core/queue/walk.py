@@ -51,10 +51,16 @@ class _Band:
 
 
 class Walk:
-    """`next` gives a run and its line; then `go_on` with that line, or leave it out for the rest of the walk."""
+    """`next` gives a run and its line; then `go_on` with that line, or leave it out for the rest of the walk.
 
-    def __init__(self, lines: Iterable[Line], justice: Justice) -> None:
+    Lines of which `has_turn` says no are left out, too; it is asked late, and again when their turn has come.
+    """
+
+    def __init__(
+        self, lines: Iterable[Line], justice: Justice, has_turn: Callable[[Line], bool] = lambda _: True
+    ) -> None:
         self._justice = justice
+        self._has_turn = has_turn
         self._last = _NEVER  # whose turn it was
         bands = self._bands = dict[tuple[str, int], _Band]()
         self._numbers = count()
@@ -77,6 +83,7 @@ class Walk:
         """The run whose turn it is, and its line; None at the end."""
         while self._heap:
             rank, number, band = self._heap[0]
+            self._leave_out(band)
             now = self._rank(band)
             if now is None:
                 heapq.heappop(self._heap)
@@ -92,6 +99,12 @@ class Walk:
         if at < len(line.runs):
             heap = self._bands[line.key.project, line.key.priority].lines[line.key.user]
             heapq.heappush(heap, (line.runs[at], next(self._numbers), line))
+
+    def _leave_out(self, band: _Band) -> None:
+        """What has no turn any more stands before nobody."""
+        for heap in band.lines.values():
+            while heap and not self._has_turn(heap[0][2]):
+                heapq.heappop(heap)
 
     def _first(self, band: _Band) -> tuple[Line, str]:
         """The band's next run: of the user who holds least, the oldest."""
