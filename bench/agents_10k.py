@@ -17,6 +17,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from bench.house import cpu_s, memory_mb, new_house
 from bench.peer import report
@@ -33,7 +34,8 @@ class Agent(asyncio.Protocol):
     def __init__(self, drive: Drive, token: str, name: str, delay_s: float) -> None:
         self.drive, self.delay_s = drive, delay_s
         info = {"name": name, "boot": f"boot-{name}", "capacity": {"cpu": 8.0, "memory_b": 2**35, "disk_b": 2**40}}
-        self.body = json.dumps({"info": info, "tasks": [], "protocol": 1}).encode()
+        self.report: dict[str, Any] = {"info": info, "tasks": [], "protocol": 1}
+        self.body = json.dumps(self.report).encode()
         self.head = f"Host: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
         self.version, self.wait_s, self.sent, self.buffer = 0, 0.0, 0.0, b""
         self.first = True
@@ -57,9 +59,12 @@ class Agent(asyncio.Protocol):
         self.buffer = b""
         if not head.startswith(b"HTTP/1.1 200"):
             sys.exit(f"an agent was refused: {body.decode()}")
+        self.told(json.loads(body))
+
+    def told(self, desired: dict[str, Any]) -> None:
         late_s = time.perf_counter() - self.sent - self.wait_s
         self.drive.heard(late_s, first=self.first)
-        self.version, self.wait_s, self.first = json.loads(body)["version"], HEARTBEAT_S, False
+        self.version, self.wait_s, self.first = desired["version"], HEARTBEAT_S, False
         self.sync()
 
     def connection_lost(self, exc: Exception | None) -> None:

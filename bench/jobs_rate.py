@@ -1,4 +1,7 @@
-"""Two hundred trivial jobs through the whole control plane: handed in by a client, run by this machine's own agent.
+"""A thousand trivial jobs through the whole control plane: handed in by a client, run by this machine's own agent.
+
+HyperQueue does the same beside us: its client hands in jobs of one task each, and a worker of this machine runs them.
+Its client looks once a second whether all have ended, so few jobs say little about it.
 
 The clock starts before the first is handed in and stops when the server says that the last has ended, its log and all.
 
@@ -7,11 +10,13 @@ The clock starts before the first is handed in and stops when the server says th
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 from bench.house import cpu_s, house
-from bench.peer import Figure, report
+from bench.peer import Figure, peer_python, report
 
 
 def measure(jobs: int) -> tuple[float, float, float]:
@@ -40,9 +45,20 @@ def measure(jobs: int) -> tuple[float, float, float]:
     return jobs / taken, used[0] / jobs * 1000, used[1] / jobs * 1000
 
 
+def peer(python: Path, jobs: int) -> float:
+    """HyperQueue's jobs per second."""
+    script = Path(__file__).parent / "hyperqueue_jobs.py"
+    words = [str(python), str(script), str(jobs)]
+    return float(subprocess.run(words, check=True, capture_output=True, text=True, timeout=300).stdout.split()[-1])
+
+
 def main() -> None:
-    jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    found = [measure(jobs) for _ in range(3)]
+    jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    python = peer_python("hyperqueue", "hyperqueue>=0.27")
+    found, theirs = [], []
+    for _ in range(3):  # in turns, so that what else the machine does meets both
+        found.append(measure(jobs))
+        theirs += [peer(python, jobs)] if python else []
     rate, server, agent = (Figure(values) for values in zip(*found, strict=True))
     lines = [
         f"| {jobs} jobs `true`, one local agent | |",
@@ -51,6 +67,9 @@ def main() -> None:
         f"| CPU of the server a job, ms | {server} |",
         f"| CPU of the agent a job, ms | {agent} |",
     ]
+    if theirs:
+        ratio = rate.median / Figure(theirs).median
+        lines += [f"| HyperQueue: jobs per second | {Figure(theirs)} |", "", f"Ratio Nexus / HyperQueue: {ratio:.2f}"]
     report("jobs_rate", "\n".join(lines))
 
 
