@@ -42,7 +42,7 @@ assets:          ## the web pages' files, as package-lock.json pins them
 	@bash scripts/assets.sh
 
 lock:            ## resolve the versions again
-	uv pip compile pyproject.toml requirements/models.in --extra postgres --extra ssh --extra prices --extra federate --extra privacy --extra homomorphic --extra llm --extra studio-dev --extra dev \
+	uv pip compile pyproject.toml requirements/models.in --extra postgres --extra ssh --extra prices --extra federate --extra data --extra privacy --extra homomorphic --extra llm --extra studio-dev --extra dev \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --system-certs -q -o requirements/lock.txt
 	uv pip compile pyproject.toml -c requirements/lock.txt --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --system-certs -q -o requirements/core.txt
