@@ -12,6 +12,7 @@ from torch import nn
 from nexus.federate.core.device import Traced, errand, read_trace
 from nexus.federate.core.devices.random import RandomDevices
 from nexus.federate.core.mixing import metropolis, peers, pushed
+from nexus.federate.core.options import options_of
 from nexus.federate.core.schedules import SCHEDULES
 from nexus.federate.core.settings import check, override
 from nexus.federate.core.task import FederatedData, Task
@@ -276,6 +277,16 @@ def test_what_an_algorithm_keeps_goes_through_groups(algorithm, people):
     assert result.rounds[-1].metrics["accuracy"] > 0.8
 
 
+def test_a_group_without_a_quorum_is_left_out(people):
+    changes = {"rounds": 6, "cohort": 20, "devices": Part("random", {"drop": 0.15}), "quorum": 0.7}
+    result = run(people, **changes, schedule=Part("hierarchical", {"groups": 3, "times": 1}))
+    reasons = {turn.reason for r in result.rounds for turn in r.turns if turn.outcome is Outcome.DROPPED}
+    assert reasons == {"its device failed", "its group had no quorum"}
+    assert all(len(r.accepted) >= 1 for r in result.rounds)
+    with pytest.raises(JobError, match="are needed"):
+        run(people, rounds=30, devices=Part("random", {"drop": 0.9}), schedule=Part("hierarchical"))
+
+
 # --------------------------------------------------------------------------- gossip
 
 
@@ -348,6 +359,28 @@ def test_what_does_not_go_together_is_refused(changes):
     with pytest.raises(UsageError) as caught:
         check(override(Settings(), changes), 20)
     assert caught.value.hint
+
+
+# --------------------------------------------------------------------------- every option
+
+
+@pytest.mark.parametrize(("name", "option"), [(n, o) for n in SCHEDULES for o in options_of(SCHEDULES.get(n))])
+def test_every_option_of_a_schedule_changes_the_model(name, option, people):
+    usual = options_of(SCHEDULES.get(name))[option]
+    changes = {"rounds": 4, "devices": Part("random")}
+    results = [run(people, **changes, schedule=Part(name, {option: value})) for value in (usual, usual * 2)]
+    assert results[0].rounds[-1].model != results[1].rounds[-1].model
+
+
+@pytest.mark.parametrize("option", list(options_of(RandomDevices)))
+def test_every_option_of_devices_changes_the_time(option, people):
+    usual = {"drop": 0.2, "away": 0.3, "period_s": 1.0}
+    value = (options_of(RandomDevices) | usual)[option]
+    clocks = []
+    for part in (usual, usual | {option: value * 1.5}):
+        result = run(people, rounds=8, lost_after_s=0.1, schedule=Part("buffered"), devices=Part("random", part))
+        clocks.append([record.notes["virtual_s"] for record in result.rounds])
+    assert clocks[0] != clocks[1]
 
 
 # --------------------------------------------------------------------------- going on in the middle

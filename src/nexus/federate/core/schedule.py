@@ -88,6 +88,13 @@ class Gathered:
     members: tuple[int, ...]
     dropped: tuple[Turn, ...]
     at: float
+    complaint: str = ""  # why the members are too few
+
+    def enough(self) -> Gathered:
+        """Itself. Raises JobError when the members are fewer than a quorum."""
+        if self.complaint:
+            raise JobError(self.complaint, hint="Raise deadline_s or schedule.over, or lower quorum.")
+        return self
 
 
 def clock(past: Sequence[Round]) -> float:
@@ -119,10 +126,7 @@ def present(ground: Ground, chosen: Sequence[int], number: int, at: float, clien
 
 
 def gather(ground: Ground, asked: Sequence[int], wanted: int, number: int, at: float) -> Gathered:
-    """Ask clients at `at`, and wait for `wanted` of them, or for all that is left, or until the deadline.
-
-    Raises JobError when fewer come than a quorum of the wanted.
-    """
+    """Ask clients at `at`, and wait for `wanted` of them, or for all that is left, or until the deadline."""
     devices, settings = ground.devices, ground.settings
     if devices is None:
         return Gathered(tuple(asked), (), at)
@@ -134,15 +138,13 @@ def gather(ground: Ground, asked: Sequence[int], wanted: int, number: int, at: f
         over = min(deadline, max(one.ends + (settings.lost_after_s if one.lost else 0.0) for one in errands))
     members = {client for _, client in came}
     needed = max(1, math.ceil(settings.quorum * wanted))
+    complaint = ""
     if len(members) < needed:
-        raise JobError(
-            f"round {number} has {len(members)} of {wanted} updates at its deadline, and {needed} are needed",
-            hint="Raise deadline_s or schedule.over, or lower quorum.",
-        )
+        complaint = f"round {number} has {len(members)} of {wanted} updates at its end, and {needed} are needed"
     missing = (one for one in errands if one.client not in members)
     late = "sent nothing before the deadline" if over >= deadline else "others were faster"
     dropped = tuple(Turn(client=m.client, outcome=Outcome.DROPPED, reason=m.lost or late) for m in missing)
-    return Gathered(tuple(sorted(members)), dropped, over)
+    return Gathered(tuple(sorted(members)), dropped, over, complaint)
 
 
 def noted(ground: Ground, at: float, **notes: float) -> dict[str, float]:

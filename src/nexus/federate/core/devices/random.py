@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from nexus.federate.core.seeds import derive
 from nexus.kernel.errors import UsageError
 
+_ROUNDING = 1e-9  # of a period: who comes at its end is there
+
 
 @dataclass(frozen=True)
 class RandomDevices:
@@ -56,6 +58,8 @@ class RandomDevices:
         return dice.random() if dice.random() < self.drop else None
 
     def comes(self, client: int, at: float) -> float:
+        if not self.away:
+            return at
         phase = self._phase(client, at)
         return at if phase < self._stay else at + self.period_s - phase
 
@@ -70,7 +74,8 @@ class RandomDevices:
 
     def _phase(self, client: int, at: float) -> float:
         """How far into its period the client is: it begins with its stay."""
-        return (at + self._drawn("phase", client).random() * self.period_s) % self.period_s
+        phase = (at + self._drawn("phase", client).random() * self.period_s) % self.period_s
+        return 0.0 if self.period_s - phase < _ROUNDING * self.period_s else phase
 
     def _drawn(self, *path: str | int) -> random.Random:
         return random.Random(derive(self.seed, "devices", *path))  # noqa: S311 (a reproducible draw)

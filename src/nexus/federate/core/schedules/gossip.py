@@ -52,7 +52,7 @@ class Gossip:
         while True:
             number = state.number + 1
             asked, at = present(ground, ground.composition.cohort(state, past), number, clock(past), state.clients)
-            found = gather(ground, asked, len(asked), number, at)
+            found = gather(ground, asked, len(asked), number, at).enough()
             models = state.extra[_MODELS].reshape(state.clients, -1).copy()
             mass = state.extra[_MASS].copy()
             members = list(found.members)
