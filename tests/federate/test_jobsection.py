@@ -98,3 +98,15 @@ def test_parts_are_named_or_have_options():
     with pytest.raises(UsageError, match="no option") as caught:
         JOB_KIND.compile(SPEC, FederateSection(defence=PartSection(name="median", options={"x": 1})))
     assert caught.value.details["field"] == "federate.defence.options"
+
+
+def test_secure_aggregation_reaches_every_task():
+    section = FederateSection(secure_aggregation=PartSection(name="secagg_plus", options={"neighbours": 8}))
+    for role in JOB_KIND.compile(SPEC, section).roles:
+        said = " ".join(role.argv)
+        assert "--set secure_aggregation=secagg_plus --set secure_aggregation.neighbours=8.0" in said
+    with pytest.raises(UsageError, match="threshold") as caught:
+        JOB_KIND.compile(
+            SPEC, FederateSection(secure_aggregation=PartSection(name="secagg", options={"threshold": 0.3}))
+        )
+    assert caught.value.details["field"] == "federate.secure_aggregation.options"

@@ -1,8 +1,8 @@
 """Homomorphic aggregation: clients share a key that the server has not, and it adds what it cannot read (CKKS).
 
-Cheon et al., Homomorphic Encryption for Arithmetic of Approximate Numbers, 2017, by TenSEAL. Values are whole numbers of 24 bits
-including the sum's, far coarser than CKKS's error at this scale, so what is decrypted is rounded to the exact sum. The
-first client of a group makes the key, and sends it to each other one, sealed. It protects against a server that is
+Cheon et al., Homomorphic Encryption for Arithmetic of Approximate Numbers, 2017, by TenSEAL. Values are whole numbers
+of 24 bits, the sum too: far coarser than CKKS's error at this scale, so what is decrypted is rounded to the exact sum.
+The first client of a group makes the key, and sends it to each other one, sealed. It protects against a server that is
 curious, not against one that is in league with a client, or asks the clients to decrypt something else than a sum:
 where that matters, take secagg. What it saves is shares and masks; what it costs is 60 bytes a value.
 """
@@ -79,7 +79,7 @@ class _Client(Client):
         for part in said.sum:
             values += _vector(self._context, part).decrypt()
         whole = np.rint(np.array(values[: self.group.size]) * MODULUS).astype(np.int64)
-        return (whole % MODULUS).astype("<u4").tobytes()
+        return bytes((whole % MODULUS).astype("<u4").tobytes())
 
 
 class _Server(Server):
