@@ -48,6 +48,20 @@ def test_a_fold_with_gaps_is_the_fold_of_those_who_came():
     assert total.count == len(came)
 
 
+def test_a_sum_is_the_same_to_the_bit_wherever_it_is_cut_and_reads_what_may_not_be_written():
+    """As it is where threads or shards share a vector."""
+    vectors, weights = updates(3, length=100_003)
+    whole, parts = Total({"d": 100_003}), [Total({"d": n}) for n in (1, 7, 50_000, 49_995)]
+    for vector, weight in zip(vectors, weights, strict=True):
+        vector.flags.writeable = False
+        whole.absorb({"d": vector}, weight / 7)
+        at = 0
+        for part in parts:
+            part.absorb({"d": vector[at : at + len(part.sums["d"])]}, weight / 7)
+            at += len(part.sums["d"])
+    assert np.array_equal(np.concatenate([part.sums["d"] for part in parts]), whole.sums["d"])
+
+
 def test_vectors_longer_than_a_chunk_are_summed_whole():
     vectors, weights = updates(3)
     total = Total({"d": 300_000})

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 BLOCKS = 16  # of a cohort: enough for many workers, few enough to keep their sums
-_CHUNK = 64 * 1024  # floats; the product of a chunk stays in the cache
 
 
 class Total:
     """Weighted sums of vectors. `absorb` adds one update, `merge` another total; both associative up to rounding."""
 
-    __slots__ = ("_scratch", "count", "sums", "weight")
+    __slots__ = ("count", "sums", "weight")
 
     def __init__(self, lengths: Mapping[str, int], sums: Mapping[str, Array] | None = None) -> None:
         """Zero. `sums` are places to add into (shared memory), which are cleared."""
@@ -30,7 +30,6 @@ class Total:
         if sums:
             for place in self.sums.values():
                 place.fill(0.0)
-        self._scratch = np.empty(_CHUNK, np.float32)
 
     @classmethod
     def of(cls, sums: Mapping[str, Array], *, weight: float, count: int) -> Total:
@@ -41,20 +40,22 @@ class Total:
 
     def absorb(self, vectors: Mapping[str, Array], weight: float) -> None:
         """Add `weight * vectors`."""
-        factor = np.float32(weight)
         for name, place in self.sums.items():
-            vector = vectors[name]
-            for start in range(0, len(place), _CHUNK):
-                part = place[start : start + _CHUNK]
-                scaled = np.multiply(vector[start : start + _CHUNK], factor, out=self._scratch[: len(part)])
-                part += scaled
+            target, vector = torch.from_numpy(place), _readable(vectors[name])
+            if self.count:
+                target.add_(vector, alpha=weight)
+            else:  # whatever was there before
+                torch.mul(vector, weight, out=target)
         self.weight += weight
         self.count += 1
 
     def merge(self, other: Total) -> None:
         """Add another total."""
         for name, place in self.sums.items():
-            np.add(place, other.sums[name], out=place)
+            if self.count:
+                np.add(place, other.sums[name], out=place)
+            else:
+                np.copyto(place, other.sums[name])
         self.weight += other.weight
         self.count += other.count
 
@@ -63,6 +64,20 @@ class Total:
         if self.count == 0:
             raise ZeroDivisionError("no update was absorbed")
         return self.sums[name] * np.float32(1.0 / self.weight)
+
+
+class _Alias:
+    """An array's memory, said to be writable: torch reads what is not only under protest."""
+
+    def __init__(self, vector: Array) -> None:
+        self.owner = vector
+        self.__array_interface__ = vector.__array_interface__ | {"data": (vector.ctypes.data, False)}
+
+
+def _readable(vector: Array) -> torch.Tensor:
+    """A view that nobody writes to; frames are mapped from files, and a vector may come from anywhere."""
+    vector = np.ascontiguousarray(vector, np.float32)
+    return torch.from_numpy(vector if vector.flags.writeable else np.asarray(_Alias(vector)))
 
 
 def blocks(size: int) -> Iterator[range]:
@@ -77,7 +92,6 @@ class OrderedFold:
 
     def __init__(self, size: int, lengths: Mapping[str, int]) -> None:
         self._ends: Sequence[int] = [block.stop for block in blocks(size)]
-        self._lengths = dict(lengths)
         self._total = Total(lengths)
         self._block = Total(lengths)
         self._at = 0
@@ -94,7 +108,10 @@ class OrderedFold:
         return self._total
 
     def _close_block(self) -> None:
-        if self._block.count:
-            self._total.merge(self._block)
-            self._block = Total(self._lengths)
+        block = self._block
+        if block.count and not self._total.count:
+            self._total, self._block = block, self._total
+        elif block.count:
+            self._total.merge(block)
+            block.weight, block.count = 0.0, 0  # its memory is used again
         self._at += 1
