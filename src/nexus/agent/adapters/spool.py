@@ -224,6 +224,7 @@ def _parcel(home: TaskHome, source: Path, request: _Request, key: str) -> Parcel
     content = source
     if is_folder:
         content = home.parcels / (hashlib.sha256(key.encode()).hexdigest()[:16] + ".package")
+        home.parcels.mkdir(mode=0o700, exist_ok=True)
         pack(source, content)
     digest, size = _digest(content)
     return Parcel(
