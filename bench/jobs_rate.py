@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -48,8 +49,10 @@ def measure(jobs: int) -> tuple[float, float, float]:
 def peer(python: Path, jobs: int) -> float:
     """HyperQueue's jobs per second."""
     script = Path(__file__).parent / "hyperqueue_jobs.py"
-    words = [str(python), str(script), str(jobs)]
-    return float(subprocess.run(words, check=True, capture_output=True, text=True, timeout=300).stdout.split()[-1])
+    words = [str(python), str(script.resolve()), str(jobs)]
+    with tempfile.TemporaryDirectory() as folder:  # where its tasks leave their output
+        done = subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
+    return float(done.stdout.split()[-1])
 
 
 def main() -> None:
