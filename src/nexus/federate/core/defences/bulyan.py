@@ -36,10 +36,12 @@ class Bulyan:
         bad = int(self.bad * len(stack))
         enough(stack, 4 * bad + 3, "bulyan")
         distances = stack.distances()
+        far = distances.sum(axis=1)
         left = list(range(len(stack)))
         taken: list[int] = []
         while len(taken) < len(stack) - 2 * bad:
-            best = left[int(np.argmin(scores(distances[np.ix_(left, left)], bad)))] if len(left) > 1 else left[0]
+            by = scores(distances[np.ix_(left, left)], bad) if len(left) >= bad + 4 else far[left]  # pairs would tie
+            best = left[int(np.argmin(by))]
             taken.append(best)
             left.remove(best)
         trust = np.zeros(len(stack))

@@ -14,12 +14,14 @@ from nexus.federate.core.parts import chosen
 from nexus.federate.core.schedule import CLOCK
 from nexus.federate.core.settings import check, override
 from nexus.federate.faces.analyze import analyze
+from nexus.federate.faces.changes import pairs
 from nexus.federate.faces.compare import compare
 from nexus.federate.faces.data import data, fetch, spread_of, told
 from nexus.federate.faces.fedml import fedml_task
+from nexus.federate.faces.robustness import command as robustness
 from nexus.federate.model import Part, Round, Settings
 from nexus.infra.shell import Shell
-from nexus.kernel.errors import MissingError, UsageError
+from nexus.kernel.errors import MissingError
 from nexus.kernel.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ command.add_command(analyze)
 command.add_command(data)
 command.add_command(fetch)
 command.add_command(compare)
+command.add_command(robustness)
 
 
 @command.command("simulate")
@@ -83,7 +86,7 @@ def simulate(
     task = load_task(app) if app and not fedml else fedml_task(shell, fedml, app)
     app = app or fedml or Path()
     given = {"algorithm": algorithm, "rounds": rounds, "cohort": cohort, "seed": seed}
-    wanted = {name: str(value) for name, value in given.items() if value is not None} | _pairs(changes)
+    wanted = {name: str(value) for name, value in given.items() if value is not None} | pairs(changes)
     settings = check(override(task.settings, wanted), task.clients)
     folder = out or Path(os.environ.get("NEXUS_OUTPUTS", "federated"))
     if plan:
@@ -183,16 +186,6 @@ class Bar:
             sys.stdout.write("\r\x1b[K")
             sys.stdout.flush()
             self._is_drawn = False
-
-
-def _pairs(changes: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for change in changes:
-        path, mark, value = change.partition("=")
-        if not mark:
-            raise UsageError(f"--set {change}: there is no `=`", hint="For example --set algorithm.mu=0.1")
-        pairs[path.strip()] = value.strip()
-    return pairs
 
 
 def _told(part: Part) -> str:
