@@ -117,7 +117,7 @@ def test_images_by_client_and_class(tmp_path):
         image.new("RGB", (5, 9), (value, 0, 0)).save(tmp_path / client / kind / "1.png")
     found = federate.data.folder(tmp_path, size=4)
     assert found.x.shape == (3, 3, 4, 4)
-    np.testing.assert_allclose(found.x[:, :, 0, 0], [[1, 0, 0], [0, 0, 0], [0.2, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(found.x[:, :, 0, 0], np.array([[1, 0, 0], [0, 0, 0], [0.2, 0, 0]]), atol=1e-6)
     assert (found.classes, found.y.tolist()) == (("cat", "dog"), [0, 1, 0])
     (tmp_path / "bob" / "cat" / "2.png").write_text("no image")
     with pytest.raises(FileError, match="no image"):

@@ -31,6 +31,10 @@ class Bowl:
     number: int = 1
     samples: int = 1
 
+    @property
+    def data(self) -> tuple[object, object]:
+        raise AssertionError("nothing is looked at")
+
     def dice(self, purpose: str) -> object:
         raise AssertionError("nothing is drawn")
 
