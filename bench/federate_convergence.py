@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -116,7 +117,7 @@ def flower(rounds: int, seeds: int) -> None:
                 settings=Settings(rounds=rounds, cohort=10, seed=seed, local=Local(epochs=epochs, batch=10, lr=0.1)),
             )
             began = time.monotonic()
-            done = simulate(task, task.settings, each=lambda r, e=epochs: told(f"E={e}", r)).rounds
+            done = simulate(task, task.settings, each=partial(told, f"E={epochs}")).rounds
             spent = (time.monotonic() - began) / len(done)
             ours = (first(done, 0.97), first(done, 0.99))
             last = done[-1].metrics["accuracy"]

@@ -119,8 +119,8 @@ def present(ground: Ground, chosen: Sequence[int], number: int, at: float, clien
         )
     at = max(at, soonest)
     here = [client for client in range(clients) if devices.comes(client, at) <= at]
-    found = [client for client in chosen if client in set(here)]
-    others = [client for client in here if client not in set(chosen)]
+    found = sorted(set(chosen) & set(here))
+    others = sorted(set(here) - set(chosen))
     random.Random(derive(ground.settings.seed, "instead", number)).shuffle(others)  # noqa: S311
     return sorted(found + others[: len(chosen) - len(found)]), at
 
