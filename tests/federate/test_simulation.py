@@ -95,6 +95,41 @@ def test_a_plan_trains_nothing_and_says_what_would_run(digits):
     assert facts["samples"]["all"] == len(digits.data.x)
 
 
+def test_a_plan_says_about_how_long_and_what_clients_keep(digits):
+    settings = replace(digits.settings, rounds=8, local=Local(epochs=1, batch=16))
+    plain = describe(digits, settings)
+    assert 0 < plain["cpu_seconds"] < 600
+    assert plain["kept_bytes"] == 0
+    longer = describe(digits, replace(settings, algorithm="scaffold", local=Local(epochs=20, batch=16)))
+    assert longer["cpu_seconds"] > 3 * plain["cpu_seconds"]
+    assert longer["kept_bytes"] == 4 * plain["parameters"] * digits.clients, "every client comes at least once"
+
+
+def test_memory_does_not_grow_with_clients_or_rounds():
+    """Two thousand clients, of whom four take part in a round: what a round leaves behind is its record."""
+    import tracemalloc
+
+    x, y = torch.randn(4000, 20), torch.randint(0, 3, (4000,))
+    task = Task(
+        model=lambda: nn.Sequential(nn.Linear(20, 200), nn.ReLU(), nn.Linear(200, 3)),
+        data=lambda client: (x[2 * client : 2 * client + 2], y[2 * client : 2 * client + 2]),
+        clients=2000,
+        loss=functional.cross_entropy,
+    )
+    sizes: list[int] = []
+
+    def each(record: Round) -> None:
+        if record.number in {20, 120}:
+            sizes.append(tracemalloc.get_traced_memory()[0])
+
+    tracemalloc.start()
+    try:
+        simulate(task, Settings(rounds=120, cohort=4, local=Local(batch=2)), workers=1, each=each)
+    finally:
+        tracemalloc.stop()
+    assert sizes[1] - sizes[0] < 100 * 4 * 1500, "about a kilobyte for a client's turn; a model would be 19 of them"
+
+
 # --------------------------------------------------------------------------- the trainer
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from nexus.federate.adapters.checkpoint import Checkpoint, Keeper
@@ -55,6 +56,7 @@ class Simulation:
     rounds: tuple[Round, ...]
     model: Array
     worker: Worker = field(repr=False)
+    over: str = ""  # why there were no more rounds, if there were fewer than the settings say
 
     def save(self, folder: Path) -> dict[str, Path]:
         """Write the rounds, the final model (a safetensors state dict) and a summary; the files by name."""
@@ -104,7 +106,10 @@ def simulate(
 
 
 def describe(task: Task, settings: Settings) -> dict[str, Any]:
-    """What `simulate` would do, without training. Raises UsageError, JobError."""
+    """What `simulate` would do, and what it would take: two clients' turns are tried, and thrown away.
+
+    Raises UsageError, JobError.
+    """
     check(settings, task.clients)
     worker = Worker(task, settings, SystemClock())
     state = worker.begin()
@@ -113,7 +118,11 @@ def describe(task: Task, settings: Settings) -> dict[str, Any]:
         worker.trainer.enter(client, 0)
         sizes.append(worker.trainer.samples)
     turns = settings.rounds * settings.cohort * 4
+    lengths = worker.algorithm.keeps(state)
+    kept = sum(lengths.values()) * 4 * min(task.clients, settings.rounds * settings.cohort)
     return {
+        "cpu_seconds": settings.rounds * settings.cohort * _tried(worker, state, lengths, min(2, task.clients)),
+        "kept_bytes": kept,
         "parameters": worker.trainer.trainable,
         "clients": task.clients,
         "samples": {"least": min(sizes), "most": max(sizes), "all": sum(sizes)},
@@ -123,11 +132,24 @@ def describe(task: Task, settings: Settings) -> dict[str, Any]:
     }
 
 
+def _tried(worker: Worker, state: State, lengths: Mapping[str, int], clients: int) -> float:
+    """Seconds for a client's turn on one core, as the first ones take it; the very first one warms up."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        plan = worker.algorithm.plan(state)
+        kept = {name: np.zeros(length, np.float32) for name, length in lengths.items()}
+        worker.turn(1, 0, plan, kept)
+        return sum(worker.turn(1, client, plan, kept)[0].seconds for client in range(clients)) / clients
+    finally:
+        torch.set_num_threads(before)
+
+
 def _rounds(
     place: Ground, worker: Worker, state: State, rounds: list[Round], each: Callable[[Round, State], None]
 ) -> Simulation:
     """Add to `rounds` what is missing of them."""
-    clock, settings = SystemClock(), worker.settings
+    clock, settings, why = SystemClock(), worker.settings, ""
     ends = worker.composition.schedule.run(place, state, rounds)
     while state.number < settings.rounds:
         if why := worker.algorithm.over(state):
@@ -142,4 +164,4 @@ def _rounds(
         rounds.append(finished(record, clock.monotonic() - began, metrics))
         log_round(rounds[-1])
         each(rounds[-1], state)
-    return Simulation(settings, tuple(rounds), state.model, worker)
+    return Simulation(settings, tuple(rounds), state.model, worker, why)

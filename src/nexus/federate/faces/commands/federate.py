@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import click
 
@@ -53,7 +53,7 @@ command.add_command(robustness)
     "--out", type=click.Path(path_type=Path), help="Where results go.  [default: $NEXUS_OUTPUTS or federated]"
 )
 @click.option("--resume", is_flag=True, help="Go on where a simulation that was stopped left --out.")
-@click.option("--plan", is_flag=True, help="Check everything and say what would run; train nothing.")
+@click.option("--plan", is_flag=True, help="Check everything and say what would run, and about how long.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @click.pass_obj
 def simulate(
@@ -98,9 +98,7 @@ def simulate(
         shell.say(f"nothing was left in {folder}/ to go on with; this starts with round 1")
     try:
         with Progress(shell, settings) as progress:
-            result = simulate(
-                task, settings, workers=workers, each=progress.show, checkpoint=checkpoint, resume=resume
-            )
+            result = simulate(task, settings, workers=workers, each=progress.show, checkpoint=checkpoint, resume=resume)
     except KeyboardInterrupt:
         if checkpoint.exists():
             again = f"nexus federate simulate {app} --resume" + (f" --out {out}" if out else "")
@@ -109,6 +107,8 @@ def simulate(
     paths = result.save(folder)
     if shell.json:
         shell.emit({"settings": settings, "rounds": result.rounds, "files": {k: str(v) for k, v in paths.items()}})
+    if result.over:
+        shell.say(f"ended after {len(result.rounds)} of {settings.rounds} rounds: {result.over}")
     shell.say(f"the model: {paths['model.safetensors']}")
 
 
@@ -122,9 +122,10 @@ class Progress:
         self._done = 0  # rounds, here and now
         self._trained = 0  # clients
         self._names: list[str] | None = None
+        self._clocked: tuple[str, ...] = ()  # where there is virtual time
         self._bar = Bar(settings.rounds) if shell.is_tty and not shell.json else None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -145,6 +146,7 @@ class Progress:
         cells = [
             f"{record.number}/{self._rounds}",
             *(f"{record.metrics.get(name, float('nan')):.4f}" for name in self._names or ()),
+            *(format_seconds(record.notes[CLOCK]) for _ in self._clocked),
             format_seconds(record.seconds),
             format_bytes(record.bytes_up),
             format_bytes(record.bytes_down),
@@ -158,9 +160,10 @@ class Progress:
 
     def _begin(self, record: Round) -> None:
         self._names = list(record.metrics)
+        self._clocked = ("clock",) if CLOCK in record.notes else ()
         if record.number > 1:
             self._shell.say(f"goes on after round {record.number - 1}")
-        heads = ("round", *self._names, "time", "up", "down", "clients/s", "left")
+        heads = ("round", *self._names, *self._clocked, "time", "up", "down", "clients/s", "left")
         self._shell.say("".join(f"{head:>11}" for head in heads))
 
 
@@ -212,6 +215,8 @@ def _show_plan(shell: Shell, app: Path, task: Task, settings: Settings, folder: 
         "local": f"epochs={local.epochs} batch={local.batch} lr={local.lr:g}",
         "seed": str(settings.seed),
         "traffic": f"{format_bytes(facts['bytes_up'])} up, {format_bytes(facts['bytes_down'])} down, all rounds",
+        "training": f"about {format_seconds(facts['cpu_seconds'])} on one core, as two clients took that were tried",
+        "memory": f"{format_bytes(facts['kept_bytes'])} that clients keep, beside the model, the data and Python",
         "results": f"{folder}/",
     }
     for name, value in lines.items():
