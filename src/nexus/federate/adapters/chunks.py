@@ -13,7 +13,7 @@ import xxhash
 
 from nexus.kernel.errors import UsageError
 
-CHUNK_B = 4 << 20
+CHUNK_B = 16 << 20
 DEFLATE = "deflate"
 _READ_B = 1 << 20
 _SAMPLE_B = 8 << 10
