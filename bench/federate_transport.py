@@ -2,8 +2,8 @@
 
     python -m bench.federate_transport [MEGABYTES]
 
-Both ends are processes on loopback with certificates of one authority. Ours writes the update to a file, chunk by chunk,
-and checks the whole by its checksum; the bare socket throws away what it reads.
+Both ends are processes on loopback with certificates of one authority. Ours writes the update to a file, in chunks, and
+checks the whole by its checksum; the bare socket throws away what it reads.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def bare_server(listener: socket.socket) -> None:
 def our_server(listener: socket.socket) -> None:
     incoming = Incoming(Path(tempfile.mkdtemp()))
 
-    async def receive(host: int, upload: Upload, offset: int, data: bytes) -> Receipt:
+    async def receive(_: int, upload: Upload, offset: int, data: bytes) -> Receipt:
         key = (upload.number, upload.client, upload.check)
         held = await asyncio.to_thread(incoming.add, *key, offset, data)
         if held < upload.size:
