@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nexus.infra.shell import Shell
-from nexus.kernel.errors import NotFoundError
+from nexus.kernel.errors import ForbiddenError, NotFoundError
+from nexus.kernel.identity import Principal, PrincipalKind, Role
+from nexus.launch.core.queue.views import QuotaRequest
 from nexus.launch.model import TaskState
 from tests.launch.api.conftest import Site
 from tests.launch.api.test_api import submission
@@ -105,3 +107,27 @@ def test_events(site: Site) -> None:
     assert "x  by ada" in queued
     assert lines.index(queued) < next(at for at, line in enumerate(lines) if "node.joined" in line)
     assert len(nexus(site, "events", "--run", run.id).stdout.splitlines()) == 1
+
+
+def test_a_quota_is_shown_to_everybody_and_set_by_owners_only(site: Site) -> None:
+    agent = site.join("lab")
+    site.client().submit(submission("digits", role(needs=needs(cpu=2))))
+    agent.order()
+    with pytest.raises(ForbiddenError, match="owners"):
+        nexus(site, "quota", "set", "--cpu", "6")
+    owner = Principal(PrincipalKind.USER, "ada", "p", Role.ADMIN, owner=True)
+    site.call(site.launch.quotas.change, owner, QuotaRequest(weight=2.0, cpu=6.0, memory_b=16 * 1024**3))
+    shown = nexus(site, "quota").stdout
+    for word in ("Project p, weight 2, 1 tasks", "17.2 GB", "cpu               2     6"):
+        assert word in shown
+    limits = json.loads(nexus(site, "quota", "show", as_json=True).stdout)["quota"]
+    assert (limits["cpu"], limits["memory_b"], limits["budget"]) == (6.0, 16 * 1024**3, None)
+    assert nexus(site, "quota", "set", "--gpus", "-1").exit_code == 2
+
+
+def test_a_node_is_shared_and_taken_back(site: Site) -> None:
+    site.join("gpu1")
+    assert nexus(site, "nodes", "share", "gpu1").stdout == "gpu1: shared\n"
+    assert "online, shared" in nexus(site, "nodes").stdout
+    assert nexus(site, "nodes", "share", "gpu1", "--private").stdout == "gpu1: private\n"
+    assert not any(one["node"]["shared"] for one in json.loads(nexus(site, "nodes", as_json=True).stdout))

@@ -288,3 +288,11 @@ def test_deciding_twice_is_deciding_once(world: dict[str, Any]) -> None:
     started = [one for one in machines(again) if one.version == 0]
     waits = {one.run for one in machines(first) if one.version == 0}
     assert not {one.run for one in started} & waits
+
+
+def test_only_machines_that_did_not_start_speak_against_their_offer() -> None:
+    """One that worked for a while and was then killed is started again at once; one that fell over at once is not."""
+    for worked_s, tried in ((None, []), (POLICY.settled_s - 1, []), (POLICY.settled_s, ["h1"])):
+        started = None if worked_s is None else 90.0 - worked_s
+        over = machine(state=MachineState.FAILED, broken=True, started=started, ended=90.0, reason="killed")
+        assert hosts(decide(offers=[offer("h1")], unmet=[unmet()], machines=[over], now=91.0)) == tried

@@ -152,7 +152,10 @@ def _moved(machine: Machine, state: MachineState, **fields: Any) -> Machine:
 
 
 def blocks(machines: Iterable[Machine], policy: Policy) -> dict[tuple[str, str], tuple[float, str]]:
-    """Until when each (fleet, offer) whose last machines failed is left alone, and why."""
+    """Until when each (fleet, offer) whose last machines could not be started is left alone, and why.
+
+    One that worked and then ended, whoever killed it, says nothing against the next.
+    """
     past: defaultdict[tuple[str, str], list[Machine]] = defaultdict(list)
     for machine in machines:
         if machine.ended is not None:
@@ -160,11 +163,18 @@ def blocks(machines: Iterable[Machine], policy: Policy) -> dict[tuple[str, str],
     found = {}
     for key, those in past.items():
         those.sort(key=lambda one: (one.ended or 0.0, one.id), reverse=True)
-        row = next((at for at, machine in enumerate(those) if not machine.broken), len(those))
+        row = next((at for at, machine in enumerate(those) if not _is_bad_start(machine, policy)), len(those))
         if row:
             pause = min(policy.block_s * 2.0 ** min(row - 1, 30), policy.block_max_s)
             found[key] = ((those[0].ended or 0.0) + pause, those[0].reason)
     return found
+
+
+def _is_bad_start(machine: Machine, policy: Policy) -> bool:
+    """It failed before its agent joined, or so soon after that it can hardly have worked."""
+    if not machine.broken or machine.started is None:
+        return machine.broken
+    return (machine.ended or 0.0) - machine.started < policy.settled_s
 
 
 # --------------------------------------------------------------------------- what it will be

@@ -18,7 +18,7 @@ class Policy:
     restart_s: float = 1.0  # first pause before a restarted role's task; doubles
     restart_max_s: float = 60.0
     start_s: float = 180.0  # a machine whose agent has not spoken after this long, or 4 times its offer's, has failed
-    block_s: float = 30.0  # an offer whose machine failed is left alone for this long; doubles with each failure
+    block_s: float = 30.0  # an offer whose machine did not start is left alone for so long; doubles with each failure
     block_max_s: float = 900.0
     look_s: float = 10.0  # how often a provider is asked what became of its machines
     offers_s: float = 60.0  # how long what a provider offers is believed

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nexus.launch.core.placement.ask import Ask
-from nexus.launch.core.placement.index import Index, fits
+from nexus.launch.core.placement.index import Index
 from nexus.launch.core.placement.need import Need, need_key
 from nexus.launch.core.placement.reasons import nowhere, rejections, too_dear
 from nexus.launch.core.placement.room import Room, lowest
@@ -276,10 +276,9 @@ class Rooms:
         return {key for room in rooms for key in self._watch.served(room)}
 
     def fits(self, key: Need, node_id: str) -> bool:
-        """Whether one task of class `key` has room on this node now."""
+        """Whether one task of the watched class `key` has room on this node now."""
         room = self._rooms.get(node_id)
-        row = self._index.row(key, room) if room is not None else None
-        return room is not None and row is not None and fits(room, row, Ask(key, None))
+        return room is not None and self._watch.fits(key, room)
 
     # ------------------------------------------------------------------ inside
 

@@ -52,6 +52,11 @@ class Watch:
                 self._needs = {need: one for need, one in self._needs.items() if one.awaited}
                 self._made = -1
 
+    def fits(self, need: Need, room: Room) -> bool:
+        """Whether one task of a watched need has room there now."""
+        watched, row = self._needs.get(need), self.index.row(need, room)
+        return watched is not None and row is not None and fits(room, row, watched.ask)
+
     def served(self, room: Room) -> Iterator[Need]:
         """Those of which one task has room there now."""
         if not self._needs:
