@@ -44,7 +44,8 @@ def combine(name: str, stack: Stack, memory=None, eye=None, **options: float) ->
     lengths = defence.keeps(stack.lengths, 32)
     kept = memory or {key: np.zeros(length, np.float32) for key, length in lengths.items()}
     model = np.zeros(stack.lengths["delta"], np.float32)
-    return defence.combine(stack, kept, Scene(number=1, clients=32, model=model, seed=5, judge=eye))
+    found: Combined = defence.combine(stack, kept, Scene(number=1, clients=32, model=model, seed=5, judge=eye))
+    return found
 
 
 def mean(name: str, rows: Sequence[Sequence[float]], **options: float) -> np.ndarray:
@@ -150,7 +151,7 @@ def test_cross_round_sees_who_repeats_itself_and_who_turns_around():
 
 def test_zeno_keeps_what_helps_on_the_servers_own_samples():
     eye = Eye([1.0, 1.0])
-    rows = [[1, 1], [0.9, 0.8], [-1, -1], [-3, 0], [9, 9]]
+    rows = [[1.0, 1.0], [0.9, 0.8], [-1.0, -1.0], [-3.0, 0.0], [9.0, 9.0]]
     found = combine("zeno", stack_of(rows), eye=eye, bad=0.6)
     assert rejected(found) == [2, 3, 4]
     with pytest.raises(UsageError, match="look at a model"):

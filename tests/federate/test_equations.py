@@ -38,6 +38,9 @@ class Bowl:
     def dice(self, purpose: str) -> object:
         raise AssertionError("nothing is drawn")
 
+    def swap(self, change: object) -> None:
+        raise AssertionError("nothing is swapped")
+
     def fit(self, start: Array, adjust: Adjust | None = None, *, anchor: Array | None = None) -> Fit:
         at = start.copy()
         for _ in range(self.steps):

@@ -113,8 +113,8 @@ def test_a_server_killed_in_any_phase_loses_nothing_and_counts_nothing_twice(
     silos.start("server")
     for task in silos.processes:
         assert silos.wait(task, 20) == 0, silos.log(task)
-    task = load_task(SMALL)
-    wanted = simulate(task, task.settings, workers=1).rounds
+    small = load_task(SMALL)
+    wanted = simulate(small, small.settings, workers=1).rounds
     assert [record.model for record in silos.rounds()] == [record.model for record in wanted]
     assert all(record.accepted == record.cohort for record in silos.rounds())
 
@@ -165,8 +165,8 @@ def test_every_answer_that_is_lost_costs_a_chunk_and_no_update(silos: Silos, mon
     silos.start_all()
     for task in silos.processes:
         assert silos.wait(task, 20) == 0, silos.log(task)
-    task = load_task(SMALL)
-    assert [r.model for r in silos.rounds()] == [r.model for r in simulate(task, task.settings, workers=1).rounds]
+    small = load_task(SMALL)
+    assert [r.model for r in silos.rounds()] == [r.model for r in simulate(small, small.settings, workers=1).rounds]
 
 
 def test_clocks_that_are_wrong_keep_nobody_out(silos: Silos, monkeypatch: pytest.MonkeyPatch) -> None:

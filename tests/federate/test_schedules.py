@@ -16,7 +16,7 @@ from nexus.federate.core.options import options_of
 from nexus.federate.core.schedules import SCHEDULES
 from nexus.federate.core.settings import check, override
 from nexus.federate.core.task import FederatedData, Task
-from nexus.federate.model import Outcome, Part, Settings
+from nexus.federate.model import Outcome, Part, Round, Settings
 from nexus.federate.simulation import Simulation, simulate
 from nexus.kernel.errors import FileError, JobError, UsageError
 
@@ -398,7 +398,8 @@ def test_the_state_and_the_rounds_are_enough_to_go_on(name, people):
     settings = replace(people.settings, rounds=6, schedule=Part(name), devices=Part("random"))
     whole = run(people, rounds=6, schedule=Part(name), devices=Part("random"))
     worker = Worker(people, settings, SystemClock())
-    state, rounds = worker.begin(), []
+    rounds: list[Round] = []
+    state = worker.begin()
     for count in (3, 3):
         engine = Inline(worker, state)
         schedule = worker.composition.schedule
