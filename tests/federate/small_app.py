@@ -30,6 +30,7 @@ task = federate.Task(
     loss=functional.cross_entropy,
     metrics={"accuracy": federate.accuracy},
     test=(points[300:], labels[300:]),
+    root=(points[300:330], labels[300:330]),
     settings=federate.Settings(
         rounds=4, cohort=6, seed=5, lost_after_s=1.5, local=federate.Local(epochs=2, batch=10, lr=0.1)
     ),

@@ -8,8 +8,10 @@ import socket
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,18 +82,26 @@ def dialled(silos: Silos, holder: Holder, *, patience_s: float = 30.0, token: st
     return Line(Reach([Direct("127.0.0.1", silos.port)], tls), patience_s=patience_s, clock=SystemClock())
 
 
-@pytest.fixture
-def server(tmp_path) -> Iterator[ByHand]:
-    silos = Silos(tmp_path, changes=CHANGES, count=1)
+@contextmanager
+def by_hand(folder: Path, *more: str) -> Iterator[ByHand]:
+    changes = (*CHANGES, *more)
+    silos = Silos(folder, changes=changes, count=1)
     silos.start("server")
     task = load_task(SMALL)
-    settings = override(task.settings, dict(change.split("=") for change in CHANGES))
+    settings = override(task.settings, dict(change.split("=") for change in changes))
     worker = Worker(task, settings, SystemClock())
-    line = dialled(silos, Holder("client", 0))
-    line.join(Join(clients=tuple(range(12)), parameters=len(worker.trainer.initial)))
-    yield ByHand(silos, line, worker, tmp_path)
-    line.close()
-    silos.close()
+    try:
+        with closing(dialled(silos, Holder("client", 0))) as line:
+            line.join(Join(clients=tuple(range(12)), parameters=len(worker.trainer.initial)))
+            yield ByHand(silos, line, worker, folder)
+    finally:
+        silos.close()
+
+
+@pytest.fixture
+def server(tmp_path) -> Iterator[ByHand]:
+    with by_hand(tmp_path) as one:
+        yield one
 
 
 def cohort(server: ByHand) -> tuple[int, ...]:
@@ -154,6 +164,48 @@ def test_bad_updates_are_refused_recorded_and_the_round_goes_on(server):
     assert record.accepted == clients[1:]
     assert record.turns[0].outcome is Outcome.REFUSED
     assert "other" in record.turns[0].reason
+
+
+def moved(server: ByHand, lies: dict[str, Any], factor: float = 1.0) -> tuple[Array, list[Array], list[int]]:
+    """How far the model goes in a round whose first client lies; the honest updates, and the samples told."""
+    clients = cohort(server)
+    deltas, samples = [], []
+    for client in clients:
+        head, delta = server.trained(1, client)
+        if client == clients[0]:
+            head, delta = replace(head, **lies), delta * np.float32(factor)
+        assert server.send(head, {"delta": delta}).state is ReceiptState.ACCEPTED
+        deltas.append(delta)
+        samples.append(head.samples)
+    cohort(server)  # waits until the next round is open
+    return server.plan(2)[1]["model"] - server.worker.trainer.initial, deltas, samples
+
+
+def test_who_lies_about_samples_counts_for_the_cap_and_no_more(tmp_path):
+    with by_hand(tmp_path, "samples_cap=30") as server:
+        change, deltas, samples = moved(server, {"samples": 2_000_000_000})
+        mean = np.average(np.array(deltas, np.float64), axis=0, weights=np.minimum(samples, 30))
+        np.testing.assert_allclose(change, mean, atol=1e-5)
+        (record,) = server.silos.rounds()
+        assert record.turns[0].samples == 2_000_000_000, "what it said is on record"
+
+
+@pytest.mark.parametrize("defence", ["norm_clip", "geometric_median"])
+def test_a_huge_update_moves_a_defended_model_no_further_than_the_others_do(defence, tmp_path):
+    with by_hand(tmp_path, f"defence={defence}", "samples_cap=1") as server:
+        change, deltas, _ = moved(server, {}, factor=1e6)
+        assert np.linalg.norm(change) < 2 * max(np.linalg.norm(delta) for delta in deltas[1:])
+        (record,) = server.silos.rounds()
+        trust = [turn.notes["trust"] for turn in record.turns]
+        assert trust[0] < 0.01 < min(trust[1:])
+
+
+def test_contributions_are_measured_in_real_rounds_and_by_what_was_sent(tmp_path):
+    with by_hand(tmp_path, "contribution=mr_shapley", "contribution.by_loss=1", "samples_cap=1") as server:
+        moved(server, {}, factor=-3.0)
+        (record,) = server.silos.rounds()
+        shares = [turn.notes["contribution"] for turn in record.turns]
+        assert shares[0] == min(shares) < 0 < max(shares)
 
 
 def test_a_full_disk_costs_no_update(server):

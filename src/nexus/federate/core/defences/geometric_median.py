@@ -37,7 +37,8 @@ class GeometricMedian:
         gram = stack.gram()
         norms = np.diag(gram)
         least = self.nu * float(np.sqrt(np.median(norms))) or 1e-12
-        pull = np.ones(len(stack))
+        apart = np.sqrt(np.maximum(norms[:, None] + norms[None, :] - 2 * gram, 0.0))
+        pull = 1.0 / np.maximum(np.median(apart, axis=1), least)  # begin where most are: the mean may be far away
         for _ in range(self.steps):
             share = stack.weights * pull
             share = share / share.sum()
