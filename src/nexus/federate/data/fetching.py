@@ -117,6 +117,16 @@ def _unpack(down: Path, target: Path) -> None:
             _run(("dpkg-deb", "-x", str(file), str(target)), down)
 
 
+def _take_files(archive: tarfile.TarFile, target: Path) -> None:
+    """Its files by their last names: none of its paths is followed."""
+    target.mkdir(exist_ok=True)
+    for member in archive:
+        content = archive.extractfile(member) if member.isfile() else None
+        if content is not None:
+            with content, (target / PurePosixPath(member.name).name).open("wb") as out:
+                shutil.copyfileobj(content, out)
+
+
 def _keep(work: Path, name: str, wanted: str, kept: Path) -> None:
     found = next((file for file in sorted(work.rglob(PurePosixPath(name).name)) if file.is_file()), None)
     if found is None:
