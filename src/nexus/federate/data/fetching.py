@@ -106,13 +106,7 @@ def _unpack(down: Path, target: Path) -> None:
     for file in down.iterdir():
         if file.suffix == ".tgz":
             with tarfile.open(file) as archive:
-                for member in filter(
-                    tarfile.TarInfo.isfile, archive
-                ):  # by its last name: no path of theirs is followed
-                    content = archive.extractfile(member)
-                    if content is not None:
-                        with content, (target / PurePosixPath(member.name).name).open("wb") as out:
-                            shutil.copyfileobj(content, out)
+                _take_files(archive, target)
         elif file.suffix == ".deb":
             _run(("dpkg-deb", "-x", str(file), str(target)), down)
 
