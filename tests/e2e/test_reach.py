@@ -115,7 +115,7 @@ def test_exec_is_the_command_itself(standing: House, waiting: str) -> None:
     )
     assert (shell.stdout, shell.returncode) == (b"in main\n", 3)
     events = standing.json("events", "--run", waiting)
-    assert {"sh", "sha256sum", "/bin/sh"} == {one["data"]["program"] for one in events if one["kind"] == "run.exec"}
+    assert {"sh", "sha256sum", "/bin/sh"} <= {one["data"]["program"] for one in events if one["kind"] == "run.exec"}
 
 
 def test_exec_on_a_terminal(standing: House, waiting: str) -> None:

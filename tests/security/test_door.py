@@ -138,13 +138,13 @@ async def test_who_does_not_get_to_the_point_is_let_go(house: House, monkeypatch
     head = b"POST /v1/runs HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
     with served(house) as port:
         slow, kept_s = await spoken(port, *(bytes([letter]) for letter in head[:60]), pause_s=0.02)
-        assert kept_s < 5
+        assert kept_s < 15
         assert slow == b"" or slow.startswith(b"HTTP/1.1 408")
         silent, kept_s = await spoken(port)
-        assert kept_s < 5
+        assert kept_s < 15
         assert silent.startswith(b"HTTP/1.1 408")
         half, kept_s = await spoken(port, head + b'{"name":')
-        assert kept_s < 5
+        assert kept_s < 15
         assert half.startswith((b"HTTP/1.1 408", b"HTTP/1.1 400"))
         assert b"connection: close" in half.lower()
         fine, _ = await spoken(port, b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")

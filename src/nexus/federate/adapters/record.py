@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 import nexus
 from nexus.federate.core.algorithm import Vector
+from nexus.federate.core.contribution.measure import summed
 from nexus.federate.core.trainer import TorchTrainer
 from nexus.federate.model import Outcome, Round, Settings
 from nexus.kernel.ids import to_name
@@ -56,6 +57,8 @@ def save_result(
         "bytes_down": sum(record.bytes_down for record in rounds),
         "bytes_up": sum(record.bytes_up for record in rounds),
     }
+    if shares := summed(rounds):
+        result["contribution"] = {str(client): share for client, share in sorted(shares.items())}
     _write(paths["result.json"], msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     nexus.artifact("rounds", paths["rounds.jsonl"])
     name = to_name(os.environ.get("NEXUS_RUN_NAME", "federated"))
