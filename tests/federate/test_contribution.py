@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -99,11 +100,14 @@ def test_those_who_poison_are_worth_less_than_the_others(name):
     assert np.median(bad) < np.median(good)
 
 
-def test_measuring_changes_no_bit_of_the_model(digits):
+def test_measuring_changes_no_bit_of_the_model_and_the_sums_are_in_the_result(digits, tmp_path):
     plain = replace(digits.settings, rounds=2)
     measured = replace(plain, contribution=Part("leave_one_out"))
-    models = [[r.model for r in simulate(digits, one, workers=1).rounds] for one in (plain, measured)]
-    assert models[0] == models[1]
+    without, result = (simulate(digits, one, workers=1) for one in (plain, measured))
+    assert [r.model for r in without.rounds] == [r.model for r in result.rounds]
+    said = json.loads(result.save(tmp_path)["result.json"].read_text())["contribution"]
+    assert said == {str(client): pytest.approx(share) for client, share in summed(result.rounds).items()}
+    assert len(said) > 10
 
 
 def test_without_samples_of_the_servers_own_it_is_refused(digits):
