@@ -1,4 +1,4 @@
-"""The task of the table of attacks against defences (docs/how-to/federated-robustness.md): digits, twenty clients, mild skew.
+"""What attacks are tried against defences on (docs/how-to/federated-robustness.md): digits, twenty clients, mild skew.
 
 nexus federate robustness bench/federate_robust.py --out /tmp/robustness
 """
