@@ -203,9 +203,9 @@ class Coordinator:
 
     def _fold(self, book: Book) -> Total:
         """Sum up the accepted updates from the disk, in the cohort's order: one in memory at a time."""
-        fold = OrderedFold(len(book.cohort), self._lengths)
+        fold, accepted = OrderedFold(len(book.cohort), self._lengths), set(book.accepted)
         for position, client in enumerate(book.cohort):
-            if client in book.accepted:
+            if client in accepted:
                 fold.add(position, self._update(book, client), self._weight(book, client))
         return fold.finish()
 

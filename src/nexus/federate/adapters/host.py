@@ -168,7 +168,11 @@ class HostProcess:
             )
             path = self._folder / "update.safetensors"
             path.write_bytes(frames.pack(step.send, head, self._packing))
-            receipt = line.send_update(work.number, client, path)
+            try:
+                receipt = line.send_update(work.number, client, path)
+            except ConflictError:  # the server was started anew: what it holds of the update is not lost
+                self._join(line)
+                receipt = line.send_update(work.number, client, path)
             if receipt.counted:
                 self._keep(client, work.number, step.keep)
             else:
