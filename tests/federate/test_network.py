@@ -109,7 +109,7 @@ def test_a_killed_client_does_not_hang_the_round(silos):
 
 
 def test_a_killed_server_goes_on_where_it_was(silos):
-    silos.delay_s = 0.15
+    silos.delay_s = 0.5
     silos.changes = ("algorithm=scaffold",)
     silos.start_all()
     for committed in (1, 2):

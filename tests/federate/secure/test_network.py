@@ -70,7 +70,7 @@ def test_the_server_has_no_update_on_its_disk_or_in_its_memory(name, silos):
     # a seed for each: what one test computes, the next one's processes inherit
     seed = f"seed={1000 + [*SECURE].index(name) if name else 999}"
     silos.changes = (seed, "quorum=1.0", "rounds=2", *([f"secure_aggregation={name}"] if name else []))
-    silos.delay_s = 0.1
+    silos.delay_s = 0.1 if name else 1.0  # so long that whoever looks finds what lies there
     silos.start_all()  # before this process has computed any of it, since processes are forked
     made = worker(silos)
     needles = [update[40:60].tobytes() for update in first_updates(made).values()]
