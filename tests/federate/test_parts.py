@@ -41,6 +41,8 @@ def test_parts_are_chosen_by_name_and_changed_by_option():
     changed = override(Settings(), {"defence": "median", "attack": "sign_flip", "attack.scale": "3"})
     assert (changed.defence, changed.attack) == (Part("median"), Part("sign_flip", {"scale": 3.0}))
     assert override(changed, {"defence": "none"}).defence is None
+    with pytest.raises(UsageError, match="always a sampler"):
+        override(Settings(), {"sampler": "none"})
     with pytest.raises(UsageError, match="needs a compression"):
         override(Settings(), {"compression.part": "0.1"})
     with pytest.raises(NotFoundError):

@@ -23,7 +23,7 @@ def override(settings: Settings, changes: Mapping[str, str]) -> Settings:
         if path == "algorithm":
             settings = replace(settings, algorithm=text, options={})
         elif path in FAMILIES:
-            settings = _with(settings, path, None if text == "none" else Part(text))
+            settings = _with(settings, path, _chosen(path, text))
     for path, text in changes.items():
         head, _, name = path.partition(".")
         if head in FAMILIES and name:
@@ -75,6 +75,16 @@ def on_nodes(settings: Settings) -> Settings:
                 hint="Take it out of the task's Settings, or nexus federate simulate APP.",
             )
     return settings
+
+
+def _chosen(family: str, text: str) -> Part | None:
+    """`none` is a choice where there may be nothing of a family."""
+    if text != "none":
+        return Part(text)
+    if getattr(Settings(), family) is not None:
+        known = ", ".join(FAMILIES[family].names())
+        raise UsageError(f"there is always a {family}", hint=f"One of: {known}.")
+    return None
 
 
 def _with_option(settings: Settings, family: str, name: str, value: float) -> Part:
