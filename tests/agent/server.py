@@ -7,12 +7,14 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from nexus.agent.adapters.shim.formats import decode_spec
 from nexus.kernel.errors import ConflictError, DeniedError, FencedError, NexusError, NotFoundError, UnavailableError
 from nexus.kernel.logframes import LogLine, parse
 from nexus.launch.model import TASK_LIFE
@@ -254,3 +256,20 @@ def is_final(server: Server, task: str) -> bool:
 
 
 __all__ = ["TOKEN", "Faults", "Server", "is_final", "until"]
+
+
+async def entered(home: Path, elsewhere: Path) -> list[str]:
+    """What a visitor of task_1 sees: its note, its WORD, `elsewhere` (or "no"), and how many of its processes sleep."""
+    spec = decode_spec((home / "tasks" / "task_1.1" / "job" / "spec").read_bytes())
+    look = f"""cat note; echo "$WORD"; cat {elsewhere} 2>/dev/null || echo no
+cat /proc/[0-9]*/comm | grep -c sleep"""
+    process = await asyncio.create_subprocess_exec(
+        *spec["enter"],
+        *("/bin/sh", "-c", look),
+        env=dict(pair.split("=", 1) for pair in spec["env"]),
+        cwd=spec["cwd"][0],
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    return output.decode().splitlines()

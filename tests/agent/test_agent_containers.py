@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import signal
@@ -17,14 +16,14 @@ from nexus.agent.adapters.isolation.containers import as_lines, full_name, layer
 from nexus.agent.adapters.isolation.enclosure import Enclosure
 from nexus.agent.adapters.isolation.engine import Engine, client_variables, find_engine, known_engine
 from nexus.agent.adapters.probe import boot_id
-from nexus.agent.adapters.shim.formats import decode_spec, decode_status
+from nexus.agent.adapters.shim.formats import decode_status
 from nexus.kernel.errors import UsageError
 from nexus.launch.model import Cause, Health, Port, TaskState
 from nexus.launch.protocol import TaskOrder
 from tests.agent.conftest import agent_in_process, agent_process
 from tests.agent.image import BARE, IMAGE, make_images
 from tests.agent.phone import everything, phoned, sleepers, until_said
-from tests.agent.server import Server, is_final, until
+from tests.agent.server import Server, entered, is_final, until
 
 pytestmark = pytest.mark.anyio
 
@@ -199,21 +198,10 @@ async def test_who_comes_in_is_where_the_task_is(server: Server, home: Path, con
     server.want(contained("echo mine > note; echo up; sleep 300", env={"WORD": "it's so"}))
     async with agent_in_process(server, home):
         await until(lambda: "up" in server.text("task_1"), 20)
-        spec = decode_spec((home / "tasks" / "task_1.1" / "job" / "spec").read_bytes())
-        look = f"""cat note; echo "$WORD"; cat {tmp_path}/elsewhere 2>/dev/null || echo no
-cat /proc/[0-9]*/comm | grep -c sleep"""
-        process = await asyncio.create_subprocess_exec(
-            *spec["enter"],
-            *("/bin/sh", "-c", look),
-            env=dict(pair.split("=", 1) for pair in spec["env"]),
-            cwd=spec["cwd"][0],
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await process.communicate()
+        output = await entered(home, tmp_path / "elsewhere")
         server.change("task_1", wanted="stop")
         await until(lambda: is_final(server, "task_1"), 20)
-    assert output.decode().splitlines() == ["mine", "it's so", "no", "1"]
+    assert output == ["mine", "it's so", "no", "1"]
 
 
 async def test_memory_is_held_by_the_engine(server: Server, home: Path, contained, engine: Engine) -> None:

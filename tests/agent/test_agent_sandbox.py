@@ -15,13 +15,12 @@ from nexus.agent.adapters.home import Home
 from nexus.agent.adapters.isolation.enclosure import Enclosure, as_shell
 from nexus.agent.adapters.isolation.sandbox import find_sandbox, sandboxed
 from nexus.agent.adapters.launcher import Program
-from nexus.agent.adapters.shim.formats import decode_spec
 from nexus.agent.wire import Membership, Options, Terms, membership, open_agent
 from nexus.kernel.errors import MissingError, UsageError
 from nexus.launch.model import Cause, Port, TaskState
 from tests.agent.conftest import SRC, agent_in_process, agent_process
 from tests.agent.phone import everything, phoned, sleepers, until_said
-from tests.agent.server import TOKEN, Server, is_final, until
+from tests.agent.server import TOKEN, Server, entered, is_final, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not find_sandbox(), reason="bubblewrap does not work here")]
 
@@ -211,21 +210,10 @@ async def test_who_comes_in_is_where_the_task_is(server: Server, home: Path, box
     server.want(boxed("echo mine > note; echo up; sleep 300", env={"WORD": "it's so"}))
     async with agent_in_process(server, home):
         await until(lambda: "up" in server.text("task_1"), 20)
-        spec = decode_spec((home / "tasks" / "task_1.1" / "job" / "spec").read_bytes())
-        look = f"""cat note; echo "$WORD"; cat {tmp_path}/elsewhere 2>/dev/null || echo no
-cat /proc/[0-9]*/comm | grep -c sleep"""
-        process = await asyncio.create_subprocess_exec(
-            *spec["enter"],
-            *("/bin/sh", "-c", look),
-            env=dict(pair.split("=", 1) for pair in spec["env"]),
-            cwd=spec["cwd"][0],
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await process.communicate()
+        output = await entered(home, tmp_path / "elsewhere")
         server.change("task_1", wanted="stop")
         await until(lambda: is_final(server, "task_1"), 20)
-    assert output.decode().splitlines() == ["mine", "it's so", "no", "1"]
+    assert output == ["mine", "it's so", "no", "1"]
 
 
 async def test_an_owner_may_keep_every_task_in_a_sandbox(server: Server, home: Path, order, tmp_path: Path) -> None:

@@ -27,9 +27,11 @@ def complete(kind: str, incomplete: str) -> list[CompletionItem]:
 
 
 def _ask(question: Callable[[HttpClient], dict[str, str]]) -> dict[str, str]:
+    from nexus.app.connect import running
+    from nexus.app.settings import load_settings
     from nexus.kernel.errors import NexusError
 
-    http = _server()
+    http = running(load_settings(), _PATIENCE_S)
     if http is None:
         return {}
     try:
@@ -46,20 +48,6 @@ def completer(command: str, argument: str) -> Completer | None:
         if kind in ASKED or kind in HERE:
             return lambda _context, _parameter, incomplete: complete(kind, incomplete)
     return None
-
-
-def _server() -> HttpClient | None:
-    """The server that commands talk to, if it is up."""
-    from nexus.app.home import Home
-    from nexus.app.settings import load_settings
-    from nexus.infra.http_client import HttpClient
-
-    settings = load_settings()
-    home = Home(settings.home)
-    login = home.login()
-    if login is None or (login["url"] == settings.url and home.server() is None):
-        return None
-    return HttpClient(login["url"], login["token"], timeout_s=_PATIENCE_S)
 
 
 def _runs(http: HttpClient) -> dict[str, str]:

@@ -38,6 +38,18 @@ def connect(url: str | None = None, project: str | None = None) -> HttpClient:
     return HttpClient(target, token, project=project or os.environ.get("NEXUS_PROJECT") or used)
 
 
+def running(settings: Settings, timeout_s: float) -> HttpClient | None:
+    """The server that commands talk to, as this home's login; None when it is this home's own and not up.
+
+    Starts nothing.
+    """
+    home = Home(settings.home)
+    login = home.login()
+    if login is None or (login["url"] == settings.url and home.server() is None):
+        return None
+    return HttpClient(login["url"], login["token"], timeout_s=timeout_s)
+
+
 def start_background(settings: Settings) -> None:
     """Start `nexus up` in the background and wait until it answers. Raises UnavailableError with its last words."""
     home = Home(settings.home)

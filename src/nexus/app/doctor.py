@@ -12,7 +12,6 @@ from enum import StrEnum
 from importlib.util import find_spec
 
 from nexus import __version__
-from nexus.app.home import Home
 from nexus.app.settings import Settings
 from nexus.infra.clock import SystemClock
 from nexus.kernel.errors import NexusError
@@ -119,17 +118,15 @@ def _extras(_: Settings) -> Iterator[Finding]:
 
 
 def _server(settings: Settings) -> Iterator[Finding]:
-    from nexus.infra.http_client import HttpClient
+    from nexus.app.connect import running
 
-    home = Home(settings.home)
-    login = home.login()
-    if login is None or (login["url"] == settings.url and home.server() is None):
+    http = running(settings, 5.0)
+    if http is None:
         yield Finding("server", State.OK, "not running; it starts with the first launch, or with: nexus up")
         return
-    http = HttpClient(login["url"], login["token"], timeout_s=5.0)
     try:
         answer = http.request("GET", "/healthz")
-        yield Finding("server", State.OK, f"{login['url']} answers")
+        yield Finding("server", State.OK, f"{http.url} answers")
         yield from _clock(answer.headers.get("date", ""))
         http.request("GET", "/v1/runs", params={"limit": 1})
         yield Finding("login", State.OK, "the token works")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nexus.federate.faces.changes import pairs
 from nexus.federate.model import Part
 from nexus.infra.shell import Shell
 from nexus.kernel.errors import MissingError, UsageError
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from nexus.federate.core.ask import Columns
 
 _QUERIES = "mean, histogram, quantile, frequency, heavy_hitters, union, intersection, cardinality"
+
+
+_EXAMPLE = "--set q=0.9"
 
 
 @click.command("analyze")
@@ -114,12 +118,9 @@ def _columns_of_app(path: Path) -> tuple[Columns, int]:
 
 def _numbers(changes: tuple[str, ...]) -> dict[str, float]:
     found = {}
-    for change in changes:
-        name, mark, value = change.partition("=")
+    for name, value in pairs(changes, example=_EXAMPLE).items():
         try:
-            found[name.strip()] = float(value)
+            found[name] = float(value)
         except ValueError:
-            raise UsageError(f"--set {change}: {value!r} is no number", hint="For example --set q=0.9") from None
-        if not mark:
-            raise UsageError(f"--set {change}: there is no `=`", hint="For example --set q=0.9")
+            raise UsageError(f"--set {name}={value}: {value!r} is no number", hint=f"For example {_EXAMPLE}") from None
     return found

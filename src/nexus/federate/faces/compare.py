@@ -10,11 +10,14 @@ import click
 
 from nexus.federate.core.schedule import CLOCK
 from nexus.federate.core.settings import check, override
+from nexus.federate.faces.changes import pairs
 from nexus.federate.faces.data import loaded
 from nexus.federate.model import Round
 from nexus.infra.shell import Shell
 from nexus.kernel.errors import UsageError
 from nexus.kernel.units import format_bytes, format_seconds
+
+_EXAMPLE = "--try algorithm=fedprox,algorithm.mu=0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,9 @@ def compare(
         known = ", ".join((*task.metrics, "loss")) if task.test is not None else "none: the task has no `test`"
         raise UsageError(f"there is no metric {chosen!r} to compare", hint=f"There are: {known}.")
     common = pairs(changes)
-    settings = [check(override(task.settings, common | pairs(way.split(","))), task.clients) for way in ways]
+    settings = [
+        check(override(task.settings, common | pairs(way.split(","), "--try", _EXAMPLE)), task.clients) for way in ways
+    ]
     from nexus.federate.simulation import simulate
 
     done = []
@@ -85,17 +90,6 @@ def compare(
         return
     heads = ("way", "rounds", *(f"to {mark.value:.4g}" for mark in reach), f"last {chosen}", "time", "up")
     shell.table(heads, [_row(way, chosen, reach) for way in done])
-
-
-def pairs(changes: Sequence[str]) -> dict[str, str]:
-    """`PATH=VALUE` texts by path. Raises UsageError."""
-    found = {}
-    for change in changes:
-        path, mark, value = change.partition("=")
-        if not mark:
-            raise UsageError(f"{change!r}: there is no `=`", hint="For example algorithm=fedprox,algorithm.mu=0.1")
-        found[path.strip()] = value.strip()
-    return found
 
 
 def _reached_by_all(ways: Sequence[Way], metric: str) -> float:
